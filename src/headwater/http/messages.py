@@ -1,0 +1,92 @@
+"""Requests and responses as every `api.py` sees them, and the declaration of a route.
+
+An `api.py` builds `Route`s; `headwater.http.application` joins them with the guard, problems and health endpoints into an ASGI
+application. Routing works on the raw, still percent-encoded path, so that `%2F` in a title is not a separator.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+Body = bytes | AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer: status, headers as (lower-case name, value), body bytes or an iterator of chunks."""
+
+    status: int
+    body: Body = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    content_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who called, as the configuration names it; `name` is `anonymous` where no clients are configured."""
+
+    name: str
+    grants: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Request:
+    """A request whose head has been checked and whose body is read on demand.
+
+    Attributes:
+        method: upper case.
+        raw_path: the path as sent, percent-encoded, without the query.
+        query: decoded query parameters in order; a repeated name is kept as given.
+        headers: lower-case names; repeated headers joined with `, `.
+        params: values of the route's `{placeholders}`, percent-decoded once.
+        client: the authenticated caller.
+        remote: the peer's address.
+    """
+
+    method: str
+    raw_path: str
+    query: Sequence[tuple[str, str]]
+    headers: Mapping[str, str]
+    client: Client
+    remote: str
+    read_body: Callable[[], Awaitable[bytes]]
+    params: dict[str, str] = field(default_factory=dict)
+
+    async def body(self) -> bytes:
+        """The whole body. Raises TooLarge above the route's limit, DeadlineExceeded without progress; may be called again."""
+        return await self.read_body()
+
+    def query_value(self, name: str) -> str | None:
+        """The last value of a query parameter, or None."""
+        return next((value for key, value in reversed(self.query) if key == name), None)
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation of an API.
+
+    Attributes:
+        method: `GET` also answers `HEAD`.
+        path: template such as `/v1/{wiki}/html/{title*}`; `{x}` matches one raw segment, `{x*}` the rest of the path.
+        handler: makes the response; raises HeadwaterError for every refusal.
+        summary: one line for OpenAPI and the reference page.
+        statuses: every status the operation may answer besides the guard's, with what it means.
+        grant: the permission a client needs, e.g. `events:write`; None for all.
+        body_bytes_max: largest accepted body.
+        parameters: query and header parameters as (in, name, meaning).
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    statuses: Mapping[int, str]
+    grant: str | None = None
+    body_bytes_max: int = 64 * 1024
+    parameters: tuple[tuple[str, str, str], ...] = ()
+
+
+ReadinessCheck = tuple[str, Callable[[], Awaitable[str | None]]]
+"""A named dependency and a question to it: the reason why it is not ready, or None."""
