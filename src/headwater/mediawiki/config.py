@@ -33,13 +33,9 @@ class WikiConfig(Section, frozen=True):
     username: Annotated[str | None, doc("Bot-password login name, for private wikis.")] = None
     password: Annotated[Secret | None, doc("Bot password; or `password_file`.")] = None
     timeout: Annotated[Seconds, doc("Longest wait for one answer of the wiki.")] = Seconds.of("30s")
-    maxlag: Annotated[Seconds, doc("`maxlag` sent with every request; the wiki refuses while its replicas lag more.")] = (
-        Seconds.of("5s")
-    )
+    maxlag: Annotated[Seconds, doc("`maxlag` sent with every request; the wiki refuses while its replicas lag more.")] = Seconds.of("5s")
     poll_interval: Annotated[Seconds, doc("Pause of the follower between two polls when nothing is new.")] = Seconds.of("1s")
     overlap: Annotated[Seconds, doc("How far back the follower looks for changes that appear late.")] = Seconds.of("60s")
-    replication_window: Annotated[Seconds, doc("Longest replica lag of the wiki's database; 0 without replicas.")] = Seconds.of(
-        "0s"
-    )
+    replication_window: Annotated[Seconds, doc("Longest replica lag of the wiki's database; 0 without replicas.")] = Seconds.of("0s")
     concurrency_max: Annotated[int, doc("Most requests to this wiki at once.")] = 8
     answer_bytes_max: Annotated[Bytes, doc("Largest answer of the wiki that is read.")] = Bytes.of("32MiB")
