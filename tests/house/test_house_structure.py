@@ -1,0 +1,162 @@
+"""The shape of the code: sizes, names, documentation, and what must not stand in it."""
+
+import ast
+import pathlib
+import re
+
+import pytest
+from tests.house.files import SOURCES, TESTS, Function, functions, named, parsed, python_files
+
+FUNCTION_LINES_MAX = 70
+MODULE_LINES_MAX = 800
+POSITIONAL_MAX = 4
+FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "base", "manager", "misc"}
+PLACEHOLDER = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
+BARE_IGNORE = re.compile(r"#\s*type:\s*ignore(?!\[)|#\s*noqa(?!:)")
+
+
+def length(function: Function) -> int:
+    """Lines of a function from its `def` to its end, docstring excluded."""
+    assert function.end_lineno is not None
+    lines = function.end_lineno - function.lineno + 1
+    if ast.get_docstring(function, clean=False) is not None:
+        docstring = function.body[0]
+        assert docstring.end_lineno is not None
+        lines -= docstring.end_lineno - docstring.lineno + 1
+    return lines
+
+
+def test_no_function_exceeds_its_ceiling() -> None:
+    long = [f"{named(p)}:{f.lineno} {f.name} {length(f)}" for p in python_files() for f in functions(p) if length(f) > FUNCTION_LINES_MAX]
+    assert not long, long
+
+
+def test_no_module_exceeds_its_ceiling() -> None:
+    long = [f"{named(p)} {n}" for p in python_files() if (n := p.read_text().count("\n")) > MODULE_LINES_MAX]
+    assert not long, long
+
+
+def test_no_function_takes_many_positional_arguments() -> None:
+    def positional(function: Function) -> int:
+        names = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)]
+        return len([name for name in names if name not in ("self", "cls")])
+
+    wide = [
+        f"{named(p)}:{f.lineno} {f.name} {positional(f)}"
+        for p in python_files(SOURCES)
+        for f in functions(p)
+        if positional(f) > POSITIONAL_MAX and not f.decorator_list
+    ]
+    assert not wide, wide
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    bad = [named(p) for p in python_files() if {p.stem, *pathlib.Path(named(p)).parts[:-1]} & FORBIDDEN_NAMES]
+    assert not bad, bad
+
+
+def _undocumented(tree: ast.Module) -> list[str]:
+    """Public modules, classes, functions and methods without a docstring; nested functions and overridden methods of ports are exempt."""
+    found = [] if ast.get_docstring(tree) else ["module"]
+    for node in tree.body:
+        if isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_") and not ast.get_docstring(node):
+            found.append(f"{node.lineno} {node.name}")
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not node.bases:
+            methods = [m for m in node.body if isinstance(m, Function) and not m.name.startswith("_") and not ast.get_docstring(m)]
+            found += [f"{m.lineno} {node.name}.{m.name}" for m in methods]
+    return found
+
+
+def _methods_of_ports() -> frozenset[str]:
+    """Names of methods whose docstring stands in a Protocol: an adapter does not repeat it."""
+    protocols = [
+        node
+        for path in python_files(SOURCES)
+        for node in parsed(path).body
+        if isinstance(node, ast.ClassDef) and any(isinstance(b, ast.Name) and b.id == "Protocol" for b in node.bases)
+    ]
+    return frozenset(member.name for node in protocols for member in node.body if isinstance(member, Function))
+
+
+def test_everything_public_has_a_docstring() -> None:
+    inherited = _methods_of_ports()
+    bare = [
+        f"{named(p)}:{entry}"
+        for p in python_files(SOURCES)
+        for entry in _undocumented(parsed(p))
+        if "." not in entry or entry.rpartition(".")[2] not in inherited
+    ]
+    assert not bare, bare
+
+
+def test_every_port_states_its_semantics() -> None:
+    bare = [
+        f"{named(p)}:{m.lineno} {node.name}.{m.name}"
+        for p in python_files(SOURCES)
+        if p.name == "ports.py"
+        for node in parsed(p).body
+        if isinstance(node, ast.ClassDef)
+        for m in node.body
+        if isinstance(m, Function) and not ast.get_docstring(m)
+    ]
+    assert not bare, bare
+
+
+@pytest.mark.parametrize("pattern", [PLACEHOLDER, BARE_IGNORE], ids=["placeholder", "bare ignore"])
+def test_no_line_puts_off_or_hides_work(pattern: re.Pattern[str]) -> None:
+    others = [path for path in python_files() if path != pathlib.Path(__file__).resolve()]
+    found = [f"{named(p)}:{n}" for p in others for n, line in enumerate(p.read_text().splitlines(), 1) if pattern.search(line)]
+    assert not found, found
+
+
+def _name_of(call: ast.Call) -> str:
+    match call.func:
+        case ast.Attribute(value=ast.Name(id=owner), attr=attr):
+            return f"{owner}.{attr}"
+        case ast.Attribute(attr=attr):
+            return attr
+        case ast.Name(id=name):
+            return name
+        case _:
+            return ""
+
+
+def _sleeps(path: pathlib.Path) -> list[str]:
+    calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
+    is_zero = [call.args and isinstance(call.args[0], ast.Constant) and call.args[0].value == 0 for call in calls]
+    asleep = ("time.sleep", "asyncio.sleep")
+    return [f"{named(path)}:{call.lineno}" for call, zero in zip(calls, is_zero, strict=True) if _name_of(call) in asleep and not zero]
+
+
+def test_unit_tests_never_sleep() -> None:
+    slow = [entry for kind in ("unit", "property", "laws") for p in python_files(TESTS / kind) for entry in _sleeps(p)]
+    assert not slow, slow
+
+
+def test_no_test_is_skipped_outside_the_shared_rules() -> None:
+    skips = re.compile(r"pytest\.(skip|xfail|importorskip)\b|mark\.(skip|skipif|xfail)\b|unittest\.mock|MagicMock")
+    found = [
+        f"{named(p)}:{n}"
+        for p in python_files(TESTS)
+        if p not in (TESTS / "conftest.py", pathlib.Path(__file__).resolve())
+        for n, line in enumerate(p.read_text().splitlines(), 1)
+        if skips.search(line)
+    ]
+    assert not found, found
+
+
+def test_test_modules_have_unique_names() -> None:
+    names = [p.name for p in python_files(TESTS) if p.name.startswith("test_")]
+    assert len(names) == len(set(names)), sorted(name for name in set(names) if names.count(name) > 1)
+
+
+def test_only_the_wiring_joins_services_to_engines() -> None:
+    allowed = ("src/headwater/app/", "src/headwater/testing/")
+    found = [
+        f"{named(p)}:{node.lineno}"
+        for p in python_files(SOURCES)
+        if not named(p).startswith(allowed) and "engines" not in p.parts
+        for node in ast.walk(parsed(p))
+        if isinstance(node, ast.ImportFrom) and ".engines" in (node.module or "")
+    ]
+    assert not found, found
