@@ -19,6 +19,7 @@ from headwater.log.model import (
     Position,
     StreamSpec,
 )
+from headwater.log.retention import Maintained
 
 
 class Log(Protocol):
@@ -44,6 +45,9 @@ class Log(Protocol):
 
         Returns per record its position, or an `AppendFailure` (NotFound: undeclared stream or partition; InvalidInput: tombstone or missing
         key where the policy forbids it; TooLarge).
+
+        Raises:
+            TooLarge: the whole call exceeds what one call may carry; nothing was appended.
         """
         ...
 
@@ -99,5 +103,18 @@ class Log(Protocol):
 
         Raises:
             InvalidInput: a registered group has not come that far; nothing was removed.
+        """
+        ...
+
+
+class Retention(Protocol):
+    """The upkeep of a log that has no broker to do it: applies the policies of the streams."""
+
+    async def maintain(self) -> Maintained:
+        """Trim, compact and expel what the policies allow now, in bounded steps between which appends go on.
+
+        A TIME stream loses its oldest records beyond its age or bytes, never one that a registered group has not finished; a COMPACT
+        stream loses replaced records, and tombstones after a grace that every group has passed. Readers that continue from `next` lose
+        nothing else. Safe to cancel and to repeat.
         """
         ...

@@ -1,0 +1,106 @@
+"""Which streams and records every engine takes: pure checks, so that engines cannot differ in them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from headwater.kernel.errors import HeadwaterError, InvalidInput, NotFound, TooLarge
+from headwater.log.model import NewRecord, Policy, StreamSpec, partition_of
+
+PARTITIONS_MAX = 1024
+HEADERS_MAX = 64
+TIME_MS_MAX = 2**52
+_STREAM_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_OWNED_NAME_CHARS_MAX = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one call may carry.
+
+    Attributes:
+        record_bytes_max: key, value and headers of one record together.
+        append_records_max: records of one `append` or `append_atomic`.
+        append_bytes_max: bytes of all records of one call.
+        read_bytes_max: bytes after which a read stops early; one larger record is still served, alone.
+    """
+
+    record_bytes_max: int = 8 * 2**20
+    append_records_max: int = 10_000
+    append_bytes_max: int = 64 * 2**20
+    read_bytes_max: int = 512 * 2**10
+
+
+def check_name(name: str, *, what: str) -> None:
+    """Raise InvalidInput unless `name` can name an owned thing or a group: 1 to 400 printable ASCII characters."""
+    if not 1 <= len(name) <= _OWNED_NAME_CHARS_MAX or not name.isascii() or not name.isprintable():
+        raise InvalidInput(f"a {what} is 1 to {_OWNED_NAME_CHARS_MAX} printable ASCII characters", where=what)
+
+
+def check_spec(spec: StreamSpec, *, partitions_now: int) -> None:
+    """Raise InvalidInput unless `spec` may be declared over a stream that has `partitions_now` partitions (0: a new one)."""
+    if not _STREAM_NAME.fullmatch(spec.name):
+        raise InvalidInput("a stream's name is 1 to 200 of A-Z a-z 0-9 . _ -", where="name")
+    if not 1 <= spec.partitions <= PARTITIONS_MAX:
+        raise InvalidInput(f"a stream has 1 to {PARTITIONS_MAX} partitions", where="partitions")
+    if spec.partitions < partitions_now:
+        raise InvalidInput(f"stream {spec.name} has {partitions_now} partitions and never loses any", where="partitions")
+    for name, value in (("age_ms_max", spec.age_ms_max), ("bytes_max", spec.bytes_max)):
+        if value is not None and value < 0:
+            raise InvalidInput(f"{name} is not negative", where=name)
+
+
+def record_bytes(record: NewRecord) -> int:
+    """Bytes that count against the limits: key, value, header names and values."""
+    size = len(record.value or b"") + len(record.key or b"")
+    for name, value in record.headers:
+        size += len(name) + len(value)
+    return size
+
+
+def partition_number(record: NewRecord, spec: StreamSpec) -> int:
+    """The partition that `record` goes to; it may not exist when the record names it itself."""
+    return partition_of(record.key, spec.partitions) if record.partition is None else record.partition
+
+
+def refusal(record: NewRecord, spec: StreamSpec | None, limits: Limits) -> HeadwaterError | None:
+    """Why `record` cannot be appended to the stream declared by `spec`, or None if it can."""
+    if spec is None:
+        return NotFound(f"stream {record.stream!r} is not declared", where="stream")
+    if record.partition is not None and not 0 <= record.partition < spec.partitions:
+        return NotFound(f"stream {spec.name} has no partition {record.partition}", where="partition")
+    if record.key is None and spec.policy is Policy.COMPACT:
+        return InvalidInput(f"records of the compacted stream {spec.name} have a key", where="key")
+    if record.value is None and spec.policy is not Policy.COMPACT:
+        return InvalidInput(f"stream {spec.name} is not compacted: no tombstones", where="value")
+    if not 0 <= record.time_ms <= TIME_MS_MAX:
+        return InvalidInput(f"a record's time is 0 to {TIME_MS_MAX} ms", where="time_ms")
+    if record_bytes(record) > limits.record_bytes_max:
+        return TooLarge(f"a record has at most {limits.record_bytes_max} bytes", where="value")
+    return _headers_refusal(record)
+
+
+def _headers_refusal(record: NewRecord) -> HeadwaterError | None:
+    if len(record.headers) > HEADERS_MAX:
+        return TooLarge(f"a record has at most {HEADERS_MAX} headers", where="headers")
+    for name, _ in record.headers:
+        if not name.isascii():
+            return InvalidInput("header names are ASCII", where="headers")
+    return None
+
+
+def check_call(records: Sequence[NewRecord], limits: Limits) -> None:
+    """Raise TooLarge if one call carries too many records or bytes."""
+    if len(records) > limits.append_records_max:
+        raise TooLarge(f"one append has at most {limits.append_records_max} records")
+    if sum(map(record_bytes, records)) > limits.append_bytes_max:
+        raise TooLarge(f"one append has at most {limits.append_bytes_max} bytes")
+
+
+def check_all(records: Sequence[NewRecord], specs: Mapping[str, StreamSpec], limits: Limits) -> None:
+    """Raise the first refusal among `records`, for calls that are all or nothing."""
+    check_call(records, limits)
+    for record in records:
+        error = refusal(record, specs.get(record.stream), limits)
+        if error is not None:
+            raise error
