@@ -1,0 +1,1 @@
+"""The wiring: reads the configuration, builds engines, joins services to ports, starts, drains, stops."""

@@ -1,0 +1,1 @@
+"""The `headwater` command: parses, calls, prints. It decides nothing."""

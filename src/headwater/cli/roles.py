@@ -1,0 +1,85 @@
+"""Talks to running roles over HTTP. Few requests, one after another: the standard library's client is enough, and loads fast."""
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from headwater.kernel.errors import NotFound, Unavailable
+
+TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a role answered: status and decoded JSON (None where the body is none)."""
+
+    status: int
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class RoleClient:
+    """One role at its address. `token` is sent as bearer token where clients are configured."""
+
+    name: str
+    address: str
+    token: str | None = None
+
+    def call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Answer:
+        """Make one request; any answer is returned, whatever its status.
+
+        Raises:
+            Unavailable: nothing answers there, or not in time.
+        """
+        headers = {"accept": "application/json"}
+        if self.token:
+            headers["authorization"] = f"Bearer {self.token}"
+        data = None
+        if body is not None:
+            data = json.dumps(body).encode()
+            headers["content-type"] = "application/json"
+        request = urllib.request.Request(f"http://{self.address}{path}", data=data, method=method, headers=headers)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a role is never behind the environment's proxy
+        try:
+            with opener.open(request, timeout=TIMEOUT_S) as response:
+                return Answer(response.status, _decoded(response.read()))
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, _decoded(error.read()))
+        except (OSError, http.client.HTTPException) as error:
+            raise Unavailable(f"{self.name} does not answer at {self.address}: {getattr(error, 'reason', error)}") from error
+
+    def fetch(self, path: str) -> Any:
+        """The JSON of a GET that has to succeed.
+
+        Raises:
+            NotFound: the role knows no such thing.
+            Unavailable: nothing answers, or it answers with an error.
+        """
+        return self.checked(self.call("GET", path))
+
+    def checked(self, answer: Answer) -> Any:
+        """The body of a successful answer; errors as in `fetch`."""
+        if answer.status < 300:
+            return answer.body
+        detail = answer.body.get("detail", "") if isinstance(answer.body, dict) else str(answer.body or "")
+        if answer.status == 404:
+            raise NotFound(detail or f"{self.name} knows no such thing")
+        raise Unavailable(f"{self.name} answered {answer.status}: {detail}")
+
+
+def segment(text: str) -> str:
+    """`text` as one percent-encoded path segment."""
+    return quote(text, safe="")
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return json.loads(body) if body else None
+    except ValueError:
+        return body.decode(errors="replace")
