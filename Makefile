@@ -52,7 +52,7 @@ proof: $(STAMP) ## Run the long grids (1,000 kills, all pages). Hours.
 	@HEADWATER_PROOF=1 $(PYTEST) -m proof --timeout=0 $(TESTS)
 
 docs: $(STAMP) ## Write the reference pages that are made from the code.
-	@$(BIN)/python -m headwater.app.reference docs/reference
+	@$(BIN)/python -m headwater.cli.reference docs/reference
 
 record: $(STAMP) ## Record answers of a real MediaWiki for the tests (needs 'make real').
 	@$(BIN)/python -m tests.recording
