@@ -1,0 +1,40 @@
+"""How connections to a file are set up. Every setting that durability rests on stands here."""
+
+from pathlib import Path
+
+import apsw
+
+from headwater.sqlite.config import StorageConfig
+
+BUSY_TIMEOUT_MS = 5_000
+STATEMENTS_CACHED = 100
+
+
+def open_writer(path: Path, *, config: StorageConfig, vfs: str | None) -> apsw.Connection:
+    """The one connection that writes: WAL, an fsync in every commit, checkpoints only when asked for.
+
+    SQLite's own checkpoint after a commit swallows the error of a failed fsync; the writer therefore makes checkpoints itself.
+    """
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    connection = apsw.Connection(str(path), flags=flags, vfs=vfs, statementcachesize=STATEMENTS_CACHED)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    mode = connection.pragma("journal_mode", "wal")
+    assert mode == "wal", f"{path} cannot use a write-ahead log: {mode}"
+    connection.pragma("synchronous", "FULL")
+    connection.pragma("foreign_keys", True)
+    connection.pragma("trusted_schema", False)
+    connection.pragma("cache_size", -(config.writer_cache_bytes // 1024))
+    connection.pragma("journal_size_limit", int(config.wal_bytes_max))
+    connection.wal_autocheckpoint(0)
+    return connection
+
+
+def open_reader(path: Path, *, config: StorageConfig, vfs: str | None) -> apsw.Connection:
+    """A connection that cannot write. It is not opened read-only since readers of a WAL update its index."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs, statementcachesize=STATEMENTS_CACHED)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    connection.pragma("query_only", True)
+    connection.pragma("trusted_schema", False)
+    connection.pragma("cache_size", -(config.reader_cache_bytes // 1024))
+    connection.pragma("mmap_size", int(config.mmap_bytes))
+    return connection

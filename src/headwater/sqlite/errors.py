@@ -1,0 +1,51 @@
+"""What an error of SQLite means to the rest of Headwater."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import apsw
+
+from headwater.kernel.errors import Corrupted, HeadwaterError, StorageFull, TooLarge, Unavailable
+
+_SYNC_RESULTS = frozenset({apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC, apsw.SQLITE_IOERR_DIR_CLOSE, apsw.SQLITE_IOERR_CLOSE})
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+_SPACE_RESULTS = frozenset({apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_TRUNCATE, apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMMAP})
+
+
+def _extended(error: apsw.Error) -> int:
+    return int(getattr(error, "extendedresult", 0))
+
+
+def is_failed_sync(error: BaseException) -> bool:
+    """Whether the operating system failed to make written data durable, after which nothing in memory can be trusted."""
+    return isinstance(error, apsw.IOError) and _extended(error) in _SYNC_RESULTS
+
+
+def translate(error: apsw.Error, connection: apsw.Connection | None = None) -> HeadwaterError | None:
+    """The Headwater error for `error`, or None if it shows a bug in the statement and must stay as it is."""
+    if isinstance(error, apsw.FullError):
+        return StorageFull("the disk is full")
+    if isinstance(error, apsw.IOError):
+        if _extended(error) in _SPACE_RESULTS and connection is not None and connection.system_errno in _NO_SPACE:
+            return StorageFull("the disk is full")
+        return Unavailable(f"the disk fails: {error}")
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        return Corrupted(f"a database file is damaged: {error}")
+    if isinstance(error, apsw.BusyError | apsw.LockedError | apsw.CantOpenError | apsw.ReadOnlyError | apsw.NoMemError):
+        return Unavailable(f"the database cannot be used now: {error}")
+    if isinstance(error, apsw.TooBigError):
+        return TooLarge("a value is too large for the database")
+    return None
+
+
+@contextmanager
+def translated(connection: apsw.Connection | None = None) -> Iterator[None]:
+    """Raise errors of SQLite as Headwater's, for reads through `Database.reader`."""
+    try:
+        yield
+    except apsw.Error as error:
+        known = translate(error, connection)
+        if known is None:
+            raise
+        raise known from error
