@@ -27,6 +27,10 @@ class Client:
     name: str
     grants: frozenset[str] = frozenset()
 
+    def may(self, grant: str) -> bool:
+        """Whether the client holds `grant`, by name or through `*`."""
+        return grant in self.grants or "*" in self.grants
+
 
 @dataclass(slots=True)
 class Request:

@@ -73,6 +73,13 @@ class TooLarge(HeadwaterError):
     code = "too-large"
 
 
+class DeadlineExceeded(HeadwaterError):
+    """The caller did not send what it announced in time."""
+
+    code = "deadline-exceeded"
+    retry = Retry.LATER
+
+
 class Overloaded(HeadwaterError):
     """A configured maximum of work is under way; nothing was done."""
 

@@ -109,6 +109,10 @@ class Metrics:
         suffix = {Kind.COUNTER: "_total", Kind.GAUGE: "", Kind.HISTOGRAM: "_count"}[metric.kind]
         return self._registry.get_sample_value(f"headwater_{metric.name}{suffix}", labels) or 0.0
 
+    def child(self, metric: Metric, **labels: str) -> Counter | Gauge | Histogram:
+        """The collector of one combination of labels, for hot paths that keep it instead of looking it up each time."""
+        return self._of(metric, labels)
+
     def _of(self, metric: Metric, labels: dict[str, str]) -> Counter | Gauge | Histogram:
         collector = self._collectors[metric.name]
         return collector.labels(**labels) if metric.labels else collector

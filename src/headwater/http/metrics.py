@@ -1,0 +1,11 @@
+"""Metrics of the HTTP layer, for all roles."""
+
+from headwater.kernel.metrics import counter, gauge, histogram
+
+REQUESTS = counter("http_requests", "Requests answered by the application.", "role", "route", "method", "code")
+DURATION = histogram("http_request_duration_seconds", "Time from the head of a request to the end of its answer.", "role", "route")
+IN_FLIGHT = gauge("http_requests_in_flight", "Requests under way in the application.", "role")
+CONNECTIONS = gauge("http_connections", "Open connections.", "role")
+REFUSED = counter("http_refused", "Requests refused before they reached the application.", "role", "code")
+
+METRICS = (REQUESTS, DURATION, IN_FLIGHT, CONNECTIONS, REFUSED)
