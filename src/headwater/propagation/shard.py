@@ -7,7 +7,6 @@ A shard is born in recovery: `load` → `changes_trimmed_to` → `replay_change`
 forgets last changes that nothing depends on. The order is asserted, because each other order loses updates.
 """
 
-import hashlib
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,35 +16,17 @@ from sys import intern
 from pyroaring import BitMap
 
 from headwater.kernel.errors import Corrupted
-from headwater.propagation import snapshot
-from headwater.propagation.model import (
-    HTML,
-    BodyHash,
-    Change,
-    CommitRecord,
-    Gone,
-    Lease,
-    Lsn,
-    PageKey,
-    Rendered,
-    Resource,
-    Title,
-    Urgency,
-    seq_of,
-)
+from headwater.propagation import snapshot, staleness
+from headwater.propagation.decisions import Attempt, Decision, decide
+from headwater.propagation.model import Change, CommitRecord, Gone, Lease, Lsn, PageKey, Rendered, Resource, Title, Urgency, seq_of
 from headwater.propagation.ports import Checkpoint
+from headwater.propagation.questions import Freshness, Questions
 from headwater.propagation.state import InFlight, Mark, Node, Parked, ShardState
+
+__all__ = ["Counts", "Decision", "Freshness", "Marked", "Shard"]
 
 SKIPS_PER_LEASE_MAX = 1000  # pages released as clean in one call of `lease`, so that a call stays short
 PRUNED_PER_STEP_MAX = 16  # candidates looked at per step, so that pruning never is a pause
-
-
-class Freshness(Enum):
-    """What a reader may know about a page."""
-
-    FRESH = "fresh"
-    STALE = "stale"
-    RENDERING = "rendering"
 
 
 class Phase(Enum):
@@ -74,28 +55,6 @@ class Marked:
     erase: tuple[PageKey, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What COMMIT decided for one lease, before it is durable.
-
-    Attributes:
-        record: to append to `commits.<wiki>`.
-        changed: False is early cutoff: nothing that is served changes.
-        purge_titles: titles whose addresses must be purged (both after a move); empty on cutoff.
-        body: hash and bytes to put before the append, or None.
-        tombstone: the node leaves: append a tombstone of its key after the record.
-        cause: of the change behind the render, for the page-changed event.
-    """
-
-    lease: Lease
-    record: CommitRecord
-    changed: bool
-    purge_titles: tuple[Title, ...]
-    body: tuple[BodyHash, bytes] | None
-    tombstone: bool
-    cause: str
-
-
 @dataclass(slots=True)
 class Counts:
     """What happened since the shard was made; only ever rises."""
@@ -115,7 +74,7 @@ class Counts:
     pruned: int = 0
 
 
-class Shard:
+class Shard(Questions):
     """One wiki's pages, and what of them is stale.
 
     Args:
@@ -129,22 +88,12 @@ class Shard:
         self.log_base = log_base
         self.counts = Counts()
         self._replication_window_ms = replication_window_ms
-        self._state = ShardState()
+        super().__init__(ShardState())
         self._state.applied = Lsn(log_base - 1)
         self._phase = Phase.NEW
         self._n = 0
         self._recent: deque[tuple[int, Resource]] = deque()  # changes within the replication window
         self._unsaved = snapshot.Unsaved()
-
-    @property
-    def applied(self) -> Lsn:
-        """The LSN up to which every change is in this state."""
-        return self._state.applied
-
-    @property
-    def commits_after(self) -> int:
-        """Offset of the last commit record that is in this state; -1 before the first."""
-        return self._state.commits_after
 
     # recovery
 
@@ -190,13 +139,13 @@ class Shard:
 
     def _recheck(self, number: int, now_ms: int) -> None:
         before = self._state.stop_waiting(number)
-        if self._is_stale(self._state.node(number)):
+        if staleness.is_stale(self._state, self._state.node(number)):
             self._again(number, Urgency.REST if before is None else before, now_ms)
 
     def _leave(self, number: int) -> None:
         """A tombstone: the node leaves, unless what it read has changed since, which only a render can tell."""
         node = self._state.node(number)
-        if node.record is not None and node.record.html_hash is None and not self._is_stale(node):
+        if node.record is not None and node.record.html_hash is None and not staleness.is_stale(self._state, node):
             self._state.stop_waiting(number)
             self._state.drop_node(number)
         else:
@@ -209,7 +158,7 @@ class Shard:
         state = self._state
         if state.horizon is not None:
             for number in tuple(state.numbers()):
-                if state.class_of(number) is None and self._is_stale(state.node(number)):
+                if state.class_of(number) is None and staleness.is_stale(self._state, state.node(number)):
                     self._again(number, Urgency.REST, 0)
         newest_ms = max((mark.time_ms for _, mark in state.marks()), default=0)
         within = [(m.time_ms, r) for r, m in state.marks() if m.time_ms >= newest_ms - self._replication_window_ms]
@@ -347,7 +296,7 @@ class Shard:
         return self._state.in_flight_pages | self._state.delays.pages
 
     def _may_skip(self, node: Node) -> bool:
-        return not self._is_stale(node)
+        return not staleness.is_stale(self._state, node)
 
     def _start(self, number: int, since_ms: int, urgency: Urgency) -> Lease:
         node = self._state.node(number)
@@ -366,76 +315,12 @@ class Shard:
         in_flight = self._current(lease)
         if in_flight is None:
             return None
-        number = self._state.number_of(lease.page)
-        assert number is not None
-        node = self._state.node(number)
-        record = self._record(lease, outcome, node.record, now_ms)
-        changed = record.body_seq == record.seq
-        in_flight.decided = record.seq
-        body = None
-        if changed and isinstance(outcome, Rendered):
-            assert record.html_hash is not None
-            body = (record.html_hash, outcome.body)
-        return Decision(
-            lease=lease,
-            record=record,
-            changed=changed,
-            purge_titles=self._purge_titles(node.record, record) if changed else (),
-            body=body,
-            tombstone=isinstance(outcome, Gone) and self._nobody_needs(number, replace(node, record=record)),
-            cause=self._cause(node),
-        )
-
-    def _record(self, lease: Lease, outcome: Rendered | Gone, before: CommitRecord | None, now_ms: int) -> CommitRecord:
-        seq = seq_of(self.epoch, self._attempt())
-        own = {_content(outcome.title), _existence(outcome.title)}
-        if isinstance(outcome, Rendered):
-            html_hash = BodyHash(hashlib.sha256(outcome.body).hexdigest())
-            reads, redirect, rev = outcome.reads | own, outcome.redirect, outcome.rev
-        else:
-            html_hash, redirect, rev = None, None, None
-            reads = frozenset({_existence(outcome.title)})
-        record = CommitRecord(
-            page=lease.page,
-            product=HTML,
-            seq=seq,
-            step=self._step(lease),
-            title=outcome.title,
-            html_hash=html_hash,
-            body_seq=seq,
-            redirect=redirect,
-            rev=rev,
-            reads=tuple(sorted(reads)),
-            time_ms=now_ms,
-        )
-        if before is not None and (html_hash, record.title, redirect) == (before.html_hash, before.title, before.redirect):
-            return replace(record, body_seq=before.body_seq)
-        return record
+        attempt = Attempt(lease, seq_of(self.epoch, self._attempt()), self._step(lease), now_ms)
+        in_flight.decided = attempt.seq
+        return decide(self._state, self._number(lease.page), outcome, attempt)
 
     def _step(self, lease: Lease) -> Lsn:
         return lease.floor
-
-    def _purge_titles(self, before: CommitRecord | None, record: CommitRecord) -> tuple[Title, ...]:
-        if before is None or before.title == record.title:
-            return (record.title,)
-        return (before.title, record.title)
-
-    def _nobody_needs(self, number: int, gone: Node) -> bool:
-        """Whether the node of a page that is gone may leave: no other page reads its title, and nothing happened to it since."""
-        assert gone.record is not None
-        itself = BitMap((number,))
-        resources = (_content(gone.record.title), _existence(gone.record.title))
-        return not self._is_stale(gone) and all(self._state.dependents(resource).issubset(itself) for resource in resources)
-
-    def _cause(self, node: Node) -> str:
-        """The cause of the newest change that the page has not seen."""
-        step = -1 if node.record is None else node.record.step
-        newest, cause = (int(node.named), node.named_by) if node.named > step else (-1, "again")
-        for resource, lsn in self._stale_reads(node):
-            mark = self._state.mark(resource)
-            if lsn > newest and mark is not None:
-                newest, cause = lsn, mark.cause
-        return cause
 
     def settle(self, decision: Decision, offset: int, *, now_ms: int) -> bool:
         """SETTLE: the append of `decision` is durable, its last record at `offset`. Decisions settle in the order of the log.
@@ -446,7 +331,7 @@ class Shard:
         assert self._phase is Phase.LIVE and offset > state.commits_after, "commits settle in the order of the log"
         in_flight = self._current(decision.lease)
         assert in_flight is not None and in_flight.decided == decision.record.seq, "settle what was decided last"
-        overtaken = not decision.changed and self._is_overtaken(decision)
+        overtaken = not decision.changed and staleness.was_overtaken(state, state.node(self._number(decision.lease.page)))
         number = self._put_record(decision.record)
         self._land(number)
         state.commits_after = offset
@@ -476,25 +361,16 @@ class Shard:
         self._state.land(number)
 
     def _verify(self, number: int, urgency: Urgency, now_ms: int) -> bool:
-        if not self._is_stale(self._state.node(number)):
+        if not staleness.is_stale(self._state, self._state.node(number)):
             return False
         self._again(number, urgency, now_ms)
         return True
 
     def _again(self, number: int, urgency: Urgency, now_ms: int) -> None:
         """Let a stale page wait in `urgency` or the better class of what it has not seen, since the first of that happened."""
-        marks = [self._state.mark(resource) for resource, _ in self._stale_reads(self._state.node(number))]
-        unseen = [mark for mark in marks if mark is not None]
+        unseen = staleness.unseen_marks(self._state, self._state.node(number))
         urgency = min([urgency, *(mark.urgency for mark in unseen)])
         self._state.wait(number, urgency, min((mark.time_ms for mark in unseen), default=now_ms))
-
-    def _is_overtaken(self, decision: Decision) -> bool:
-        """Whether the render before had seen early all that made the page stale: all happened before it was committed."""
-        node = self._state.node(self._number(decision.lease.page))
-        if node.record is None:
-            return False
-        marks = [self._state.mark(resource) for resource, _ in self._stale_reads(node)]
-        return bool(marks) and all(mark is not None and mark.happened_ms <= node.record.time_ms for mark in marks)
 
     def release(self, lease: Lease, *, not_before_ms: int, failed: bool) -> None:
         """Give a lease back without a commit: dirty again in the same class, not before a time. Passed over if it is not current.
@@ -555,7 +431,9 @@ class Shard:
             self._mark_dirty(BitMap((number,)), urgency, now_ms)
             return True
         node = self._state.node(number)
-        if node.title != title and number not in self._state.in_flight:
+        if node.title == title:
+            self._state.claim(number)
+        elif number not in self._state.in_flight:
             self._state.put_node(replace(node, title=title, named=self._state.applied, named_by="add"))
             self._mark_dirty(BitMap((number,)), urgency, now_ms)
         return False
@@ -572,8 +450,6 @@ class Shard:
         self._state.heat.viewed(numbers, now_ms)
         self._hasten(numbers, Urgency.HOT)
 
-    # questions
-
     def _current(self, lease: Lease) -> InFlight | None:
         number = self._state.number_of(lease.page)
         in_flight = None if number is None else self._state.in_flight.get(number)
@@ -583,76 +459,6 @@ class Shard:
         number = self._state.number_of(page)
         assert number is not None, "a page in flight has a node"
         return number
-
-    def _last(self, resource: Resource) -> int:
-        mark = self._state.mark(resource)
-        horizon = -1 if self._state.horizon is None else self._state.horizon
-        return horizon if mark is None else max(mark.lsn, horizon)
-
-    def _is_stale(self, node: Node) -> bool:
-        record = node.record
-        return record is None or node.named > record.step or any(self._last(resource) > record.step for resource in record.reads)
-
-    def _stale_reads(self, node: Node) -> list[tuple[Resource, Lsn]]:
-        if node.record is None:
-            return []
-        step = node.record.step
-        return [(resource, Lsn(last)) for resource in node.record.reads if (last := self._last(resource)) > step]
-
-    def find(self, title: Title) -> PageKey | None:
-        """The page that claimed `title` last, or None. It may be gone: `current(page).html_hash` is None then."""
-        number = self._state.find(title)
-        return None if number is None else self._state.node(number).page
-
-    def title(self, page: PageKey) -> Title | None:
-        """The title of a page, or None if it is unknown."""
-        number = self._state.number_of(page)
-        return None if number is None else self._state.node(number).title
-
-    def may_redirect(self, title: Title) -> bool:
-        """Whether the page of `title` is a redirect, or may be one: its existence changed after its last render."""
-        number = self._state.find(title)
-        record = None if number is None else self._state.node(number).record
-        if record is None:
-            return self._state.mark(_existence(title)) is not None
-        return record.redirect is not None or self._last(_existence(title)) > record.step
-
-    def freshness(self, page: PageKey) -> Freshness:
-        """RENDERING while in flight, STALE while dirty or parked (an unknown page too), else FRESH."""
-        number = self._state.number_of(page)
-        if number is None:
-            return Freshness.STALE
-        if number in self._state.in_flight_pages:
-            return Freshness.RENDERING
-        waits = number in self._state.parked or self._state.class_of(number) is not None
-        return Freshness.STALE if waits else Freshness.FRESH
-
-    def current(self, page: PageKey) -> CommitRecord | None:
-        """The last commit of a page, which names what is served; None before the first."""
-        number = self._state.number_of(page)
-        return None if number is None else self._state.node(number).record
-
-    def dependents(self, resource: Resource, limit: int) -> tuple[int, Sequence[PageKey]]:
-        """How many pages read `resource`, and the first `limit` of them."""
-        pages = self._state.dependents(resource)
-        return len(pages), tuple(self._state.node(number).page for number in pages[:limit])
-
-    def stale_reads(self, page: PageKey) -> Sequence[tuple[Resource, Lsn]]:
-        """What a page read that has changed since its step, with the LSN of the last change."""
-        number = self._state.number_of(page)
-        return () if number is None else self._stale_reads(self._state.node(number))
-
-    def since_ms(self, page: PageKey) -> int | None:
-        """Since when a page is stale; None if it is not."""
-        number = self._state.number_of(page)
-        if number is None:
-            return None
-        if number in self._state.parked:
-            return self._state.parked[number].since_ms
-        urgency = self._state.class_of(number)
-        if urgency is not None:
-            return self._state.dirty[urgency].since_ms(number)
-        return self._state.in_flight[number].since_ms if number in self._state.in_flight else None
 
     def revs_within(self, since_ms: int) -> Mapping[Resource, int | None]:
         """For every resource changed since then (at most the replication window back): the highest revision known, or None.
@@ -665,30 +471,6 @@ class Shard:
             if time_ms >= since_ms and mark is not None:
                 revs[resource] = mark.rev if mark.bare_ms < since_ms else None
         return revs
-
-    def next_due_ms(self) -> int | None:
-        """The earliest time at which a page that is held back may be leased; None if there is none."""
-        return self._state.delays.next_due_ms()
-
-    def stalest_ms(self) -> Mapping[Urgency, int]:
-        """Per class with dirty pages: since when the stalest of them waits. Pages in flight and parked ones are not in it."""
-        oldest = {urgency: self._state.dirty[urgency].oldest_ms() for urgency in Urgency}
-        return {urgency: time_ms for urgency, time_ms in oldest.items() if time_ms is not None}
-
-    def backlog(self) -> Mapping[Urgency, int]:
-        """How many pages are dirty, per class."""
-        return {urgency: len(self._state.dirty[urgency]) for urgency in Urgency}
-
-    def parked(self) -> Mapping[PageKey, str]:
-        """Parked pages and why."""
-        return {self._state.node(number).page: parked.reason for number, parked in self._state.parked.items()}
-
-    def in_flight(self) -> int:
-        """How many pages are leased."""
-        return len(self._state.in_flight)
-
-    def __len__(self) -> int:
-        return len(self._state)
 
     # forgetting and saving
 
@@ -732,29 +514,6 @@ class Shard:
     def saved(self, checkpoint: Checkpoint) -> None:
         """The checkpoint taken last is durable. What was touched after it was taken stays to be saved."""
         self._unsaved.saved(self._state, checkpoint)
-
-    def validate(self, *, thorough: bool = False) -> None:
-        """Assert I1 and the invariants of the state; `thorough` walks over every page and edge."""
-        state = self._state
-        assert not BitMap.intersection(*(queue.waiting for queue in state.dirty)), "a page waits in one class"
-        assert state.in_flight_pages == BitMap(state.in_flight)
-        for number, in_flight in state.in_flight.items():
-            assert in_flight.lease.floor <= state.applied and state.node(number).page == in_flight.lease.page
-        for number in state.parked:
-            assert state.class_of(number) is None and number not in state.in_flight_pages
-        if thorough:
-            state.validate()
-            for number in state.numbers():
-                busy = number in state.in_flight_pages or number in state.parked or state.class_of(number) is not None
-                assert busy or not self._is_stale(state.node(number)), "I1: a stale page is dirty or in flight"
-
-
-def _content(title: Title) -> Resource:
-    return Resource(f"c:{title}")
-
-
-def _existence(title: Title) -> Resource:
-    return Resource(f"e:{title}")
 
 
 def _seq(node: Node) -> int:

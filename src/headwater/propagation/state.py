@@ -187,6 +187,10 @@ class ShardState:
         self.heat.forget(number)
         self.touched_nodes.add(number)
 
+    def claim(self, number: int) -> None:
+        """Let the title of a page lead to it, whoever claimed it before."""
+        self._titles[self._nodes[number].title] = number
+
     def _claim(self, number: int, node: Node) -> None:
         holder = self._titles.get(node.title)
         if holder is None or holder == number or self._nodes[holder].title_at <= node.title_at:
