@@ -9,6 +9,8 @@ from headwater.log.model import NewRecord, Policy, StreamSpec, partition_of
 
 PARTITIONS_MAX = 1024
 HEADERS_MAX = 64
+HEADERS_BYTES_MAX = 64 * 2**10
+KEY_BYTES_MAX = 64 * 2**10
 TIME_MS_MAX = 2**52
 _STREAM_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _OWNED_NAME_CHARS_MAX = 400
@@ -23,12 +25,14 @@ class Limits:
         append_records_max: records of one `append` or `append_atomic`.
         append_bytes_max: bytes of all records of one call.
         read_bytes_max: bytes after which a read stops early; one larger record is still served, alone.
+        waiting_bytes_max: bytes of appends that may wait for the disk; beyond it appends are refused as overloaded.
     """
 
     record_bytes_max: int = 8 * 2**20
     append_records_max: int = 10_000
     append_bytes_max: int = 64 * 2**20
     read_bytes_max: int = 512 * 2**10
+    waiting_bytes_max: int = 128 * 2**20
 
 
 def check_name(name: str, *, what: str) -> None:
@@ -37,14 +41,16 @@ def check_name(name: str, *, what: str) -> None:
         raise InvalidInput(f"a {what} is 1 to {_OWNED_NAME_CHARS_MAX} printable ASCII characters", where=what)
 
 
-def check_spec(spec: StreamSpec, *, partitions_now: int) -> None:
-    """Raise InvalidInput unless `spec` may be declared over a stream that has `partitions_now` partitions (0: a new one)."""
+def check_spec(spec: StreamSpec, *, known: StreamSpec | None) -> None:
+    """Raise InvalidInput unless `spec` may be declared where the stream is declared as `known`, or new."""
     if not _STREAM_NAME.fullmatch(spec.name):
         raise InvalidInput("a stream's name is 1 to 200 of A-Z a-z 0-9 . _ -", where="name")
     if not 1 <= spec.partitions <= PARTITIONS_MAX:
         raise InvalidInput(f"a stream has 1 to {PARTITIONS_MAX} partitions", where="partitions")
-    if spec.partitions < partitions_now:
-        raise InvalidInput(f"stream {spec.name} has {partitions_now} partitions and never loses any", where="partitions")
+    if known is not None and spec.partitions < known.partitions:
+        raise InvalidInput(f"stream {spec.name} has {known.partitions} partitions and never loses any", where="partitions")
+    if known is not None and (spec.policy is Policy.COMPACT) != (known.policy is Policy.COMPACT):
+        raise InvalidInput(f"stream {spec.name} cannot begin or cease to be compacted", where="policy")
     for name, value in (("age_ms_max", spec.age_ms_max), ("bytes_max", spec.bytes_max)):
         if value is not None and value < 0:
             raise InvalidInput(f"{name} is not negative", where=name)
@@ -77,15 +83,21 @@ def refusal(record: NewRecord, spec: StreamSpec | None, limits: Limits) -> Headw
         return InvalidInput(f"a record's time is 0 to {TIME_MS_MAX} ms", where="time_ms")
     if record_bytes(record) > limits.record_bytes_max:
         return TooLarge(f"a record has at most {limits.record_bytes_max} bytes", where="value")
+    if len(record.key or b"") > KEY_BYTES_MAX:
+        return TooLarge(f"a key has at most {KEY_BYTES_MAX} bytes", where="key")
     return _headers_refusal(record)
 
 
 def _headers_refusal(record: NewRecord) -> HeadwaterError | None:
     if len(record.headers) > HEADERS_MAX:
         return TooLarge(f"a record has at most {HEADERS_MAX} headers", where="headers")
-    for name, _ in record.headers:
+    total = 0
+    for name, value in record.headers:
         if not name.isascii():
             return InvalidInput("header names are ASCII", where="headers")
+        total += len(name) + len(value)
+    if total > HEADERS_BYTES_MAX:
+        return TooLarge(f"the headers of a record have at most {HEADERS_BYTES_MAX} bytes", where="headers")
     return None
 
 

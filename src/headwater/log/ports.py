@@ -33,7 +33,7 @@ class Log(Protocol):
         """Create the streams that do not exist and change the policies of those that do. Idempotent, durable.
 
         Raises:
-            InvalidInput: a malformed name, no partitions, or fewer partitions than the stream has.
+            InvalidInput: a malformed name, no partitions, fewer than the stream has, or a change to or from COMPACT; nothing was declared.
         """
         ...
 

@@ -77,7 +77,13 @@ class IdleTimer:
         """Seconds to add to what `group` had at the previous round."""
         return max(0.0, now_s - max(self._round_s, self._heard_s.get(group, 0.0)))
 
+    def snapshot(self) -> "IdleTimer":
+        """The same, fixed, for use in another thread."""
+        fixed = IdleTimer(self._clock)
+        fixed._round_s, fixed._heard_s = self._round_s, dict(self._heard_s)
+        return fixed
+
     def end_round(self, now_s: float) -> None:
         """Everything up to `now_s` has been added."""
         self._round_s = now_s
-        self._heard_s.clear()
+        self._heard_s = {group: heard_s for group, heard_s in self._heard_s.items() if heard_s > now_s}

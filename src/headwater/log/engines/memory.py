@@ -125,8 +125,7 @@ class MemoryLog:
     async def declare(self, streams: Sequence[StreamSpec]) -> None:
         """See `Log.declare`."""
         for spec in streams:
-            known = self._specs.get(spec.name)
-            check_spec(spec, partitions_now=known.partitions if known else 0)
+            check_spec(spec, known=self._specs.get(spec.name))
         for spec in streams:
             self._specs[spec.name] = spec
             for number in range(spec.partitions):
