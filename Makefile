@@ -55,7 +55,7 @@ docs: $(STAMP) ## Write the reference pages that are made from the code.
 	@$(BIN)/python -m headwater.cli.reference docs/reference
 
 record: $(STAMP) ## Record answers of a real MediaWiki for the tests (needs 'make real').
-	@$(BIN)/python -m tests.recording
+	@$(BIN)/python -m tests.real.record
 
 clean: ## Remove what the other commands made: the environment, caches, build results. Never a data directory.
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

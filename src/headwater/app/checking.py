@@ -1,0 +1,44 @@
+"""What can be checked of a configuration without starting anything: addresses, clients, schemas, streams, purge targets."""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from headwater.app.config import HeadwaterConfig
+from headwater.app.events_role import rules_of
+from headwater.http.auth import Clients, demand_clients
+from headwater.http.config import parse_listen
+from headwater.kernel.errors import HeadwaterError, InvalidConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found: how many schemas there are."""
+
+    schemas: int
+
+
+def check_everything(config: HeadwaterConfig) -> Checked:
+    """Check everything that a start would refuse.
+
+    Raises:
+        InvalidConfig: `where` names the option.
+    """
+    clients = Clients(config.clients)
+    for role, listen in config.listens().items():
+        host, _ = parse_listen(listen)
+        try:
+            demand_clients(host, clients)
+        except HeadwaterError as error:
+            raise InvalidConfig(error.detail, where=f"{role}.listen") from error
+    for wiki, wiki_config in config.wikis.items():
+        addresses = {"api_url": (wiki_config.api_url,), "page_urls": wiki_config.page_urls, "history_urls": wiki_config.history_urls}
+        for option, urls in addresses.items():
+            for url in urls:
+                _check_url(url, where=f"wikis.{wiki}.{option}")
+    return Checked(schemas=len(rules_of(config).schemas.uris()))
+
+
+def _check_url(url: str, *, where: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidConfig(f"expected an address such as https://rivers.example/…, got {url!r}", where=where)

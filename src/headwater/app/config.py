@@ -1,0 +1,91 @@
+"""The whole configuration file: one section per room, everything with a default, so that Headwater starts without a file."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from headwater.events.config import EventsConfig
+from headwater.http.config import ClientConfig, HttpLimits, parse_listen
+from headwater.kernel.config import Section, doc
+from headwater.kernel.configfile import load
+from headwater.kernel.errors import InvalidConfig
+from headwater.log.config import LogConfig
+from headwater.mediawiki.config import Source, WikiConfig
+from headwater.propagation.config import PropagationConfig
+from headwater.purging.config import PurgingConfig
+from headwater.sqlite.config import StorageConfig
+
+_WIKI_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+class HeadwaterConfig(Section, frozen=True):
+    """Everything that is no section of its own."""
+
+    data_dir: Annotated[str, doc("Directory of all data; one process owns it.")] = "./headwater-data"
+    log: Annotated[LogConfig, doc("The log.")] = LogConfig()
+    wikis: Annotated[dict[str, WikiConfig], doc("The wikis by id, `[a-z0-9_-]`; the id stands in addresses and stream names.")] = {}
+    events: Annotated[EventsConfig, doc("The intake.")] = EventsConfig()
+    propagation: Annotated[PropagationConfig, doc("Propagation and the pages API.")] = PropagationConfig()
+    purging: Annotated[PurgingConfig, doc("Caches and how they are purged.")] = PurgingConfig()
+    clients: Annotated[
+        tuple[ClientConfig, ...], doc("Who may call. Without any, every caller on this machine may do everything, and no other is let in.")
+    ] = ()
+    http: Annotated[HttpLimits, doc("Limits and deadlines of every listener.")] = HttpLimits()
+    storage: Annotated[StorageConfig, doc("The SQLite files.")] = StorageConfig()
+
+    def listens(self) -> dict[str, str]:
+        """The address of each role."""
+        return {
+            "events": self.events.listen,
+            "propagation": self.propagation.listen,
+            "purging": self.purging.listen,
+        }
+
+    def followed(self) -> dict[str, WikiConfig]:
+        """The wikis whose recent changes Headwater polls."""
+        return {wiki: config for wiki, config in self.wikis.items() if config.source is not Source.INTAKE}
+
+
+def load_config(path: Path | None, environ: Mapping[str, str]) -> HeadwaterConfig:
+    """The configuration of the file at `path` (None: no file) under the environment, checked as a whole.
+
+    Raises:
+        InvalidConfig: `where` names file and line, or the variable, and the option.
+    """
+    config = load(HeadwaterConfig, path=path, environ=environ)
+    check(config)
+    return config
+
+
+def check(config: HeadwaterConfig) -> None:
+    """Refuse what no single section can see to be wrong.
+
+    Raises:
+        InvalidConfig: `where` names the option.
+    """
+    for wiki, wiki_config in config.wikis.items():
+        if _WIKI_ID.fullmatch(wiki) is None:
+            raise InvalidConfig("the id of a wiki is 1 to 64 of a-z, 0-9, _ and -", where=f"wikis.{wiki}")
+        if not wiki_config.domains:
+            raise InvalidConfig("a wiki has at least one domain", where=f"wikis.{wiki}.domains")
+    for domain, count in Counter(domain for wiki_config in config.wikis.values() for domain in wiki_config.domains).items():
+        if count > 1:
+            raise InvalidConfig(f"domain {domain} belongs to {count} wikis", where="wikis")
+    for wiki in config.propagation.read_policies:
+        if wiki not in config.wikis:
+            raise InvalidConfig(f"no wiki is called {wiki}", where=f"propagation.read_policies.{wiki}")
+    _check_listens(config.listens())
+
+
+def _check_listens(listens: dict[str, str]) -> None:
+    taken: dict[tuple[str, int], str] = {}
+    for role, listen in listens.items():
+        try:
+            address = parse_listen(listen)
+        except InvalidConfig as error:
+            raise InvalidConfig(error.detail, where=f"{role}.listen") from error
+        if address[1] != 0 and address in taken:
+            raise InvalidConfig(f"{listen} is the address of {taken[address]} too", where=f"{role}.listen")
+        taken[address] = role

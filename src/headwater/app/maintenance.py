@@ -1,0 +1,60 @@
+"""Work of the process itself: the log is kept within its policies, and the event loop is watched."""
+
+import asyncio
+from typing import Protocol
+
+import structlog
+
+from headwater.app.metrics import LOOP_LAG, MAINTENANCE_FAILURES
+from headwater.kernel.clock import Clock
+from headwater.kernel.errors import HeadwaterError
+from headwater.kernel.metrics import Metrics
+from headwater.log.retention import Maintained
+
+MORE_TO_DO_PAUSE_S = 0.1
+LOOP_WATCH_INTERVAL_S = 0.25
+
+_logger = structlog.get_logger(__name__)
+
+
+class MaintainedLog(Protocol):
+    """An engine of the log that removes what its policies allow."""
+
+    async def maintain(self) -> Maintained:
+        """Do one bounded round. Raises HeadwaterError when the disk refuses; calling again is safe."""
+        ...
+
+
+async def pause(stop: asyncio.Event, clock: Clock, seconds: float) -> None:
+    """Wait so long, or until `stop` is set."""
+    waiting = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(clock.sleep(seconds))]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def maintain_log(log: MaintainedLog, stop: asyncio.Event, *, interval_s: float, clock: Clock, metrics: Metrics) -> None:
+    """Trim and compact in bounded rounds until `stop` is set; a round that fails is counted and repeated."""
+    while not stop.is_set():
+        pause_s = interval_s
+        try:
+            done = await log.maintain()
+        except HeadwaterError as error:
+            metrics.inc(MAINTENANCE_FAILURES)
+            _logger.warning("log_maintenance_failed", code=error.code, detail=error.detail)
+        else:
+            if done.expelled:
+                _logger.warning("log_groups_expelled", groups=done.expelled)
+            pause_s = MORE_TO_DO_PAUSE_S if done.more else interval_s
+        await pause(stop, clock, pause_s)
+
+
+async def watch_loop(stop: asyncio.Event, *, clock: Clock, metrics: Metrics) -> None:
+    """Measure how late the loop calls what is due, until `stop` is set."""
+    while not stop.is_set():
+        began_s = clock.monotonic_s()
+        await clock.sleep(LOOP_WATCH_INTERVAL_S)
+        metrics.observe(LOOP_LAG, max(0.0, clock.monotonic_s() - began_s - LOOP_WATCH_INTERVAL_S))

@@ -1,0 +1,51 @@
+"""What a role is to the platform: an application on a listener, loops beside it, and how to end it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from headwater.http.messages import ReadinessCheck, Route
+from headwater.kernel.errors import InvalidInput
+
+ROLES = ("events", "propagation", "purging", "console")
+"""Every role, in the order in which they start."""
+
+Loop = Callable[[asyncio.Event], Awaitable[None]]
+"""Work that goes on until the event is set. Ending earlier, or with an exception, ends the process."""
+
+
+async def nothing_to_close() -> None:
+    """For roles that hold nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role that has been built and started.
+
+    Attributes:
+        name: one of `ROLES`.
+        listen: its address as host:port.
+        routes: its operations.
+        readiness: what it depends on.
+        loops: (name, loop), each in a task of its own.
+        close: called once the listener and the loops have ended.
+    """
+
+    name: str
+    listen: str
+    routes: Sequence[Route]
+    readiness: Sequence[ReadinessCheck] = ()
+    loops: Sequence[tuple[str, Loop]] = ()
+    close: Callable[[], Awaitable[None]] = nothing_to_close
+
+
+def chosen_roles(names: Sequence[str] | None) -> tuple[str, ...]:
+    """The roles named, in the order in which they start; None means all.
+
+    Raises:
+        InvalidInput: no role has that name.
+    """
+    for name in names or ():
+        if name not in ROLES:
+            raise InvalidInput(f"there is no role {name!r}; the roles are {', '.join(ROLES)}")
+    return tuple(role for role in ROLES if names is None or role in names)

@@ -1,0 +1,1 @@
+"""`headwater dead-letters`: what was given up, by purging and by propagation."""

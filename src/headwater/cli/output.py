@@ -1,0 +1,74 @@
+"""How commands print: tables and lines for people, one JSON document for scripts, errors on standard error."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import typer
+
+from headwater.cli.exits import Exit
+from headwater.kernel.errors import (
+    AlreadyOwned,
+    FormatTooNew,
+    HeadwaterError,
+    InvalidConfig,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+)
+
+_EXITS: tuple[tuple[type[HeadwaterError], Exit], ...] = (
+    (InvalidConfig, Exit.CONFIG),
+    (FormatTooNew, Exit.CONFIG),
+    (AlreadyOwned, Exit.TAKEN),
+    (NotFound, Exit.NOT_FOUND),
+    (InvalidInput, Exit.USAGE),
+    (Unavailable, Exit.UNREACHABLE),
+)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on one line."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
+    sys.stdout.flush()
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("–" if cell is None else str(cell) for cell in row))
+    Console().print(table)
+
+
+def complain(message: str) -> None:
+    """A line on standard error."""
+    sys.stderr.write(f"headwater: {message}\n")
+    sys.stderr.flush()
+
+
+def exit_of(error: HeadwaterError) -> Exit:
+    """The exit status that an error becomes."""
+    return next((status for kind, status in _EXITS if isinstance(error, kind)), Exit.FAILED)
+
+
+@contextlib.contextmanager
+def errors_as_exits(*, as_json: bool = False) -> Iterator[None]:
+    """Turn Headwater's errors into a message and an exit status; anything else is a bug and shows its traceback."""
+    try:
+        yield
+    except HeadwaterError as error:
+        where = f"{error.where}: " if error.where else ""
+        complain(f"{where}{error.detail}")
+        if as_json:
+            print_json({"error": error.code, "where": error.where, "detail": error.detail})
+        raise typer.Exit(exit_of(error)) from error
+    except KeyboardInterrupt as error:
+        raise typer.Exit(Exit.INTERRUPTED) from error

@@ -1,0 +1,77 @@
+"""`headwater up`, `serve` and `check`."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import typer
+
+from headwater.app.config import HeadwaterConfig, load_config
+from headwater.app.platform import Platform, Running
+from headwater.app.roles import chosen_roles
+from headwater.app.signals import signals_as_events
+from headwater.cli.exits import Exit
+from headwater.cli.output import complain, print_json
+from headwater.kernel.clock import SystemClock
+from headwater.kernel.configfile import Reloadable
+from headwater.kernel.errors import Unavailable
+from headwater.kernel.ids import SystemIds
+
+
+def run_roles(path: Path | None, *, roles: tuple[str, ...] | None, as_json: bool) -> None:
+    """Run roles until a signal ends them.
+
+    Raises:
+        HeadwaterError: they cannot start, or a part ended by itself.
+    """
+    import uvloop
+
+    names = chosen_roles(roles)
+    configuration = Reloadable(lambda: load_config(path, os.environ))
+    try:
+        uvloop.run(_run(configuration, names, as_json=as_json))
+    except Unavailable as error:
+        complain(error.detail)
+        raise typer.Exit(Exit.TAKEN) from error
+
+
+async def _run(configuration: Reloadable[HeadwaterConfig], names: tuple[str, ...], *, as_json: bool) -> None:
+    def announce(running: Running) -> None:
+        if as_json:
+            print_json({"roles": dict(running.addresses), "data_dir": configuration.current.data_dir})
+        elif sys.stdout.isatty():
+            for role, address in running.addresses.items():
+                sys.stdout.write(f"{role:<12} http://{address}/\n")
+            sys.stdout.flush()
+
+    platform = Platform(configuration.current, names, SystemClock(), SystemIds(), on_ready=announce)
+    reload = asyncio.Event()
+
+    async def reload_always() -> None:
+        while True:
+            await reload.wait()
+            reload.clear()
+            platform.reload(configuration)
+
+    with signals_as_events(platform.stop, reload):
+        reloading = asyncio.create_task(reload_always())
+        try:
+            await platform.run()
+        finally:
+            reloading.cancel()
+
+
+def check_config(path: Path | None, *, as_json: bool) -> None:
+    """Validate everything that can be validated without starting. Raises InvalidConfig."""
+    from headwater.app.checking import check_everything
+
+    config = load_config(path, os.environ)
+    found = check_everything(config)
+    if as_json:
+        print_json({"valid": True, "wikis": sorted(config.wikis), "roles": config.listens(), "schemas": found.schemas})
+    else:
+        source = f"{path}" if path is not None else "the defaults and the environment"
+        sys.stdout.write(
+            f"{source}: valid; {len(config.wikis)} wikis, {len(config.purging.targets)} purge targets, {found.schemas} schemas\n"
+        )
