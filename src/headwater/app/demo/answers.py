@@ -1,0 +1,299 @@
+"""Parts of the answers of the built-in wiki's action API (`formatversion=2`). Pure over the wiki's state.
+
+Source: https://www.mediawiki.org/wiki/API:Query and the answers of MediaWiki 1.39.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from headwater.app.demo.titles import CATEGORY, NAMESPACES, PageTitle, parse_title
+from headwater.app.demo.wiki import DemoWiki, Page, Parsed, Row
+from headwater.app.demo.wikitext import redirect_target
+from headwater.kernel.errors import InvalidInput
+
+LIST_MAX = 500
+TITLES_MAX = 50
+CACHE_TTL_S = 86_400
+WIKI_ID = "rivers"
+
+Object = dict[str, object]
+Listed = tuple[list[Object], dict[str, str]]
+
+
+def timestamp(time_s: int) -> str:
+    """`2026-11-24T06:21:22Z`."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time_s))
+
+
+def _time_s(text: str) -> int:
+    """Seconds since the epoch of an ISO or MediaWiki timestamp, or a number."""
+    digits = "".join(character for character in text if character.isdecimal())
+    if len(digits) == 14:
+        digits_of = [int(digits[start:end]) for start, end in ((0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14))]
+        days = _days(digits_of[0], digits_of[1], digits_of[2])
+        return days * 86_400 + digits_of[3] * 3600 + digits_of[4] * 60 + digits_of[5]
+    if not digits or len(digits) > 12:
+        raise InvalidInput(f"Invalid value {text[:40]!r} for a timestamp.", where="badtimestamp")
+    return int(digits)
+
+
+def _days(year: int, month: int, day: int) -> int:
+    """Days from 1970-01-01 to a date of the Gregorian calendar (H. Hinnant, chrono-compatible low-level date algorithms)."""
+    year -= month <= 2
+    era, of_era = divmod(year, 400)
+    of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
+    return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
+
+
+def _limit(given: Mapping[str, str], name: str) -> int:
+    text = given.get(name, "10")
+    if text == "max":
+        return LIST_MAX
+    if not text.isdecimal() or not 1 <= int(text) <= 5000:
+        raise InvalidInput(f"The value {text[:20]!r} for {name} must be between 1 and {LIST_MAX}.", where="badinteger")
+    return min(int(text), LIST_MAX)
+
+
+def continued(answer: Object, following: Mapping[str, str]) -> Object:
+    """The answer with `continue`, or with `batchcomplete` where nothing follows."""
+    if following:
+        return {"batchcomplete": True, "continue": {**following, "continue": "-||"}, **answer}
+    return {"batchcomplete": True, **answer}
+
+
+def siteinfo(server: str, pages: int, now: str) -> Object:
+    """`meta=siteinfo` with all properties."""
+    general = {
+        "mainpage": "Main Page",
+        "base": f"{server}/index.php/Main_Page",
+        "sitename": "Rivers",
+        "generator": "MediaWiki 1.39 (subset, built in)",
+        "case": "first-letter",
+        "lang": "en",
+        "wikiid": WIKI_ID,
+        "server": server,
+        "servername": server.partition("://")[2],
+        "script": "/index.php",
+        "articlepath": "/index.php/$1",
+        "variantarticlepath": False,
+        "time": now,
+        "timezone": "UTC",
+    }
+    namespaces = {
+        str(number): {"id": number, "case": "first-letter", "name": name, "canonical": name} for number, name in NAMESPACES.items()
+    }
+    return {
+        "general": general,
+        "namespaces": namespaces,
+        "namespacealiases": [{"id": 6, "alias": "Image"}],
+        "interwikimap": [],
+        "dbrepllag": [{"host": "memory", "lag": 0}],
+        "statistics": {"pages": pages, "articles": pages, "jobs": 0},
+    }
+
+
+def pages_asked(wiki: DemoWiki, given: Mapping[str, str]) -> tuple[list[Page | Object], Object]:
+    """The pages that `titles`, `pageids` or `revids` name, missing ones as objects, and what was normalised and followed on the way."""
+    found: list[Page | Object] = []
+    told: Object = {}
+    if given.keys() & {"pageids", "revids"}:
+        for text in _values(given.get("pageids", given.get("revids", ""))):
+            if not text.isdecimal():
+                raise InvalidInput(f"Invalid value {text[:20]!r} for an id.", where="badinteger")
+            number = int(text)
+            page = wiki.page_numbered(number) if "pageids" in given else _by_revision(wiki, number)
+            found.append(page if page is not None else {"pageid": number, "missing": True})
+        return found, told
+    normalized: list[Object] = []
+    redirects: list[Object] = []
+    for text in _values(given["titles"]):
+        try:
+            title = parse_title(text)
+        except InvalidInput as error:
+            found.append({"title": text, "invalidreason": error.detail, "invalid": True})
+            continue
+        if title.text != text:
+            normalized.append({"fromencoded": False, "from": text, "to": title.text})
+        page = wiki.page(title)
+        target = redirect_target(page.current.text) if page is not None and "redirects" in given else None
+        if target is not None:
+            redirects.append({"from": title.text, "to": target.text})
+            title, page = target, wiki.page(target)
+        found.append(page if page is not None else {"ns": title.namespace, "title": title.text, "missing": True})
+    told |= {"normalized": normalized} if normalized else {}
+    told |= {"redirects": redirects} if redirects else {}
+    return found, told
+
+
+def _values(text: str) -> list[str]:
+    values = list(dict.fromkeys(text.removeprefix("\x1f").split("\x1f" if text.startswith("\x1f") else "|")))
+    if len(values) > TITLES_MAX:
+        raise InvalidInput(f"Too many values supplied. The limit is {TITLES_MAX}.", where="toomanyvalues")
+    return values
+
+
+def _by_revision(wiki: DemoWiki, number: int) -> Page | None:
+    return next((page for page in wiki.pages() if any(revision.number == number for revision in page.revisions)), None)
+
+
+def page_object(page: Page, given: Mapping[str, str]) -> Object:
+    """A page with the properties that `prop` asks for: `info`, `revisions`."""
+    props = given.get("prop", "").split("|")
+    answer: Object = {"pageid": page.number, "ns": page.title.namespace, "title": page.title.text}
+    current = page.current
+    if "info" in props:
+        answer |= {"contentmodel": "wikitext", "pagelanguage": "en", "touched": timestamp(current.time_s), "lastrevid": current.number}
+        answer |= {"length": len(current.text.encode())}
+        answer |= {"redirect": True} if redirect_target(current.text) is not None else {}
+        answer |= {"new": True} if not current.parent else {}
+    if "revisions" in props:
+        wanted = {int(text) for text in given.get("revids", "").split("|") if text.isdecimal()}
+        shown = [revision for revision in page.revisions if revision.number in wanted] or [current]
+        answer["revisions"] = [
+            {
+                "revid": revision.number,
+                "parentid": revision.parent,
+                "timestamp": timestamp(revision.time_s),
+                "sha1": revision.sha1,
+                "comment": revision.comment,
+                "slots": {"main": {"contentmodel": "wikitext", "contentformat": "text/x-wiki", "content": revision.text}},
+            }
+            for revision in shown
+        ]
+    return answer
+
+
+def allpages(wiki: DemoWiki, given: Mapping[str, str]) -> Listed:
+    """`list=allpages`: the pages of one namespace by title."""
+    namespace = int(given.get("apnamespace", "0"))
+    start = given.get("apcontinue", given.get("apfrom", "")).replace("_", " ")
+    chosen = [page for page in wiki.pages() if page.title.namespace == namespace and page.title.name >= start]
+    kind = given.get("apfilterredir", "all")
+    if kind != "all":
+        chosen = [page for page in chosen if (redirect_target(page.current.text) is not None) == (kind == "redirects")]
+    limit = _limit(given, "aplimit")
+    rows: list[Object] = [{"pageid": page.number, "ns": namespace, "title": page.title.text} for page in chosen[:limit]]
+    return rows, {"apcontinue": chosen[limit].title.name.replace(" ", "_")} if len(chosen) > limit else {}
+
+
+def recentchanges(wiki: DemoWiki, given: Mapping[str, str]) -> Listed:
+    """`list=recentchanges`: by time, then by number; `rcdir`, `rcstart`, `rcend`, `rctype`, `rclimit`, `rccontinue`."""
+    kinds = given.get("rctype", "edit|new|log|categorize").split("|")
+    chosen = [row for row in _between(wiki.rows, given, "rc") if row.kind in kinds]
+    limit = _limit(given, "rclimit")
+    rows = [_change_object(wiki, row) for row in chosen[:limit]]
+    return rows, {"rccontinue": _token(chosen[limit])} if len(chosen) > limit else {}
+
+
+def logevents(wiki: DemoWiki, given: Mapping[str, str]) -> Listed:
+    """`list=logevents`: the rows of the log; `ledir`, `lestart`, `leend`, `letype`, `lelimit`, `lecontinue`."""
+    kind = given.get("letype", given.get("leaction", "").partition("/")[0])
+    chosen = [row for row in _between(wiki.rows, given, "le") if row.log is not None and kind in ("", row.log[0])]
+    limit = _limit(given, "lelimit")
+    rows = [_log_object(row) for row in chosen[:limit]]
+    return rows, {"lecontinue": _token(chosen[limit])} if len(chosen) > limit else {}
+
+
+def _token(row: Row) -> str:
+    return f"{timestamp(row.time_s).translate({ord(c): None for c in '-:TZ'})}|{row.number}"
+
+
+def _between(rows: Iterable[Row], given: Mapping[str, str], prefix: str) -> Sequence[Row]:
+    newer = given.get(f"{prefix}dir", "older") == "newer"
+    low, high = (f"{prefix}start", f"{prefix}end") if newer else (f"{prefix}end", f"{prefix}start")
+    chosen = list(rows)
+    if low in given:
+        least_s = _time_s(given[low])
+        chosen = [row for row in chosen if row.time_s >= least_s]
+    if high in given:
+        most_s = _time_s(given[high])
+        chosen = [row for row in chosen if row.time_s <= most_s]
+    chosen.sort(key=lambda row: (row.time_s, row.number), reverse=not newer)
+    token = given.get(f"{prefix}continue")
+    if token is None:
+        return chosen
+    text, _, number = token.partition("|")
+    if not number.isdecimal():
+        raise InvalidInput("Invalid continue param.", where="badcontinue")
+    place = (_time_s(text), int(number))
+    return [row for row in chosen if ((row.time_s, row.number) >= place if newer else (row.time_s, row.number) <= place)]
+
+
+def _change_object(wiki: DemoWiki, row: Row) -> Object:
+    page = wiki.page_numbered(row.page)
+    answer: Object = {
+        "type": row.kind,
+        "ns": row.title.namespace,
+        "title": row.title.text,
+        "pageid": row.page,
+        "revid": row.revision,
+        "old_revid": row.parent,
+        "rcid": row.number,
+        "user": "127.0.0.1",
+        "anon": True,
+        "bot": False,
+        "new": row.kind == "new",
+        "minor": False,
+        "oldlen": 0,
+        "newlen": len(page.current.text.encode()) if page is not None else 0,
+        "timestamp": timestamp(row.time_s),
+        "comment": row.comment,
+        "redirect": page is not None and redirect_target(page.current.text) is not None,
+        "tags": [],
+    }
+    for revision in page.revisions if page is not None else ():
+        if revision.number == row.revision:
+            answer["sha1"] = revision.sha1
+    if row.log is not None:
+        kind, action, number = row.log
+        answer |= {"logid": number, "logtype": kind, "logaction": action, "logparams": row.parameters}
+    return answer
+
+
+def _log_object(row: Row) -> Object:
+    assert row.log is not None
+    kind, action, number = row.log
+    return {
+        "logid": number,
+        "ns": row.title.namespace,
+        "title": row.title.text,
+        "pageid": row.page,
+        "logpage": row.page,
+        "revid": row.revision,
+        "params": row.parameters,
+        "type": kind,
+        "action": action,
+        "user": "127.0.0.1",
+        "timestamp": timestamp(row.time_s),
+        "comment": row.comment,
+        "tags": [],
+    }
+
+
+def parse_object(
+    wiki: DemoWiki, parsed: Parsed, given: Mapping[str, str], *, title: PageTitle, number: int, revision: int | None, spent_s: float
+) -> Object:
+    """`parse` with the properties that `prop` asks for (all by default); `revid` only for a parse of a stored page."""
+    report = "" if given.get("disablelimitreport") else f"\n<!-- \nCPU time usage: {spent_s:.3f} seconds\n-->\n"
+
+    def linked(titles: Iterable[PageTitle]) -> list[Object]:
+        return [{"ns": one.namespace, "title": one.text, "exists": wiki.page(one) is not None} for one in titles]
+
+    everything: Object = {
+        "text": parsed.html + report,
+        "templates": linked(parsed.templates),
+        "links": linked(parsed.links),
+        "images": list(parsed.images),
+        "categories": [
+            {"sortkey": "", "category": name, "missing": wiki.page(PageTitle(CATEGORY, name.replace("_", " "))) is None}
+            for name in parsed.categories
+        ],
+        "iwlinks": [],
+        "properties": {},
+        "limitreportdata": [{"name": "limitreport-cputime", "0": round(spent_s, 3)}, {"name": "cachereport-ttl", "0": CACHE_TTL_S}],
+    }
+    props = given.get("prop", "|".join(everything)).split("|")
+    answer: Object = {"title": title.text, "pageid": number}
+    if revision is not None:
+        answer["revid"] = revision
+    return answer | {name: value for name, value in everything.items() if name in props}
