@@ -1,4 +1,5 @@
-"""Real pages: the excerpt of an encyclopedia that the gensim package carries as test data (CC BY-SA text, fetched to a cache, never kept here).
+"""Real pages: the excerpt of an encyclopedia that the gensim package carries as test data (CC BY-SA text, fetched to a cache, never kept
+here).
 
 Only pages that are no redirects are taken; the ones that carry most templates are not chosen: the excerpt's own order stays.
 """

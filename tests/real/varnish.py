@@ -86,7 +86,5 @@ class RealVarnish:
     def counters(self, *names: str) -> str:
         """What `varnishstat -1` says of the counters named, e.g. `MAIN.cache_hit`."""
         fields = [argument for name in names for argument in ("-f", name)]
-        done = subprocess.run(
-            ["varnishstat", "-1", "-n", str(self._folder / "work"), *fields], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run(["varnishstat", "-1", "-n", str(self._folder / "work"), *fields], capture_output=True, text=True, check=True)
         return done.stdout

@@ -1,8 +1,9 @@
-"""A real MediaWiki on SQLite, served by PHP's own server in a process group of its own, optionally beside a second one without parser cache.
+"""A real MediaWiki on SQLite, served by PHP's own server in a process group of its own, optionally beside a second one without parser
+cache.
 
 The installed tree is used in place; everything that belongs to one wiki lies in one folder. The first set-up of a given number of pages
-takes half a minute and is kept in the cache folder under a digest of this set-up; every later wiki is a copy of it and is there within a second or two.
-Jobs never run by themselves: `run_jobs` runs them.
+takes half a minute and is kept in the cache folder under a digest of this set-up; every later wiki is a copy of it and is there within a
+second or two. Jobs never run by themselves: `run_jobs` runs them.
 """
 
 import contextlib
@@ -78,8 +79,9 @@ def dump_of(pages: dict[str, str], user: str = "Importer") -> bytes:
     """Pages by title as MediaWiki's export XML."""
     escape = xml.sax.saxutils.escape
     body = "".join(
-        f"<page><title>{escape(title)}</title><revision><timestamp>2026-01-01T00:00:00Z</timestamp><contributor><username>{user}</username>"
-        f'</contributor><model>wikitext</model><format>text/x-wiki</format><text xml:space="preserve">{escape(text)}</text></revision></page>'
+        f"<page><title>{escape(title)}</title><revision><timestamp>2026-01-01T00:00:00Z</timestamp>"
+        f"<contributor><username>{user}</username></contributor>"
+        f'<model>wikitext</model><format>text/x-wiki</format><text xml:space="preserve">{escape(text)}</text></revision></page>'
         for title, text in pages.items()
     )
     return f'<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/" version="0.10" xml:lang="en">{body}</mediawiki>'.encode()
@@ -99,7 +101,12 @@ def _environment(home: pathlib.Path, **more: str) -> dict[str, str]:
 
 def _maintain(home: pathlib.Path, script: str, *arguments: str) -> None:
     done = subprocess.run(
-        ["php", str(TREE / "maintenance" / script), *arguments], env=_environment(home), cwd=home, capture_output=True, text=True, check=False
+        ["php", str(TREE / "maintenance" / script), *arguments],
+        env=_environment(home),
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(f"{script} failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -109,9 +116,30 @@ def _install(home: pathlib.Path, pages: int) -> None:
     """Install a wiki into the empty folder `home`: templates first, then the real pages, then the tables derived from them."""
     for name in ("db", "images", "cache", "conf"):
         (home / name).mkdir(parents=True)
-    arguments = ["--dbtype", "sqlite", "--dbpath", str(home / "db"), "--dbname", "wiki", "--scriptpath", "", "--confpath", str(home / "conf")]
+    arguments = [
+        "--dbtype",
+        "sqlite",
+        "--dbpath",
+        str(home / "db"),
+        "--dbname",
+        "wiki",
+        "--scriptpath",
+        "",
+        "--confpath",
+        str(home / "conf"),
+    ]
     subprocess.run(
-        ["php", str(TREE / "maintenance/install.php"), *arguments, "--server", "http://127.0.0.1", "--pass", PASSWORD, "Headwater test", ADMIN],
+        [
+            "php",
+            str(TREE / "maintenance/install.php"),
+            *arguments,
+            "--server",
+            "http://127.0.0.1",
+            "--pass",
+            PASSWORD,
+            "Headwater test",
+            ADMIN,
+        ],
         cwd=home,
         check=True,
         stdout=subprocess.DEVNULL,
@@ -182,11 +210,9 @@ class Server:
         """End the server with all its workers: they would survive their master."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            pass
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):  # a worker may have outlived its master
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(5)
 
