@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,22 @@ from headwater.sqlite.config import StorageConfig
 _WIKI_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
+class LogLevel(Enum):
+    """From which level on is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LoggingConfig(Section, frozen=True):
+    """Logs, on standard error."""
+
+    level: Annotated[LogLevel, doc("`debug`, `info`, `warning` or `error`.")] = LogLevel.INFO
+    human: Annotated[bool, doc("Lines for people instead of one JSON object per line.")] = False
+
+
 class HeadwaterConfig(Section, frozen=True):
     """Everything that is no section of its own."""
 
@@ -33,6 +50,7 @@ class HeadwaterConfig(Section, frozen=True):
         tuple[ClientConfig, ...], doc("Who may call. Without any, every caller on this machine may do everything, and no other is let in.")
     ] = ()
     http: Annotated[HttpLimits, doc("Limits and deadlines of every listener.")] = HttpLimits()
+    logging: Annotated[LoggingConfig, doc("Logs.")] = LoggingConfig()
     storage: Annotated[StorageConfig, doc("The SQLite files.")] = StorageConfig()
 
     def listens(self) -> dict[str, str]:

@@ -1,19 +1,30 @@
 """Wires events: the intake over the log and the index of seen ids, and a follower for each wiki that is polled."""
 
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import structlog
+
 from headwater.app.config import HeadwaterConfig
-from headwater.app.roles import Role
+from headwater.app.roles import Role, cancelled_at_stop
 from headwater.app.storage import SEEN_IDS_FILE
 from headwater.app.surroundings import Surroundings
 from headwater.events.api import routes
 from headwater.events.engines.sqlite import SqliteSeenIds
 from headwater.events.examination import Rules
+from headwater.events.model import Status
 from headwater.events.schemas import SchemaRegistry
 from headwater.events.service import Intake
 from headwater.events.streams import StreamTable, spec_of
+from headwater.log.model import Fence, NewRecord
 from headwater.log.ports import Log
+from headwater.mediawiki.client import WikiClient
+from headwater.mediawiki.follower import Follower
+from headwater.mediawiki.ports import SinkResult
+
+_logger = structlog.get_logger(__name__)
 
 
 def rules_of(config: HeadwaterConfig) -> Rules:
@@ -35,6 +46,35 @@ async def declare_event_streams(config: HeadwaterConfig, log: Log) -> None:
     await log.declare([spec_of(name, age_ms_max=int(events.retention * 1000), bytes_max=events.stream_bytes_max) for name in names])
 
 
+class IntakeSink:
+    """`EventSink` over the intake: what a follower finds enters by the same use case as what clients post."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+
+    async def accept_atomic(
+        self, events: Sequence[bytes], *, beside: Sequence[NewRecord], fence: Fence, unless_known: bool = False
+    ) -> SinkResult:
+        """As the port says; the intake leaves out what another source has told of in any case, so `unless_known` changes nothing."""
+        results = await self._intake.accept_atomic(events, beside=beside, fence=fence)
+        refused = next((result.error for result in results if result.error is not None), None)
+        if refused is not None and not any(result.accepted for result in results):
+            _logger.error("followed_events_refused", code=refused.code, detail=refused.detail, where=refused.where)
+        count = Counter(result.status for result in results)
+        return SinkResult(new=count[Status.ACCEPTED], known=count[Status.DUPLICATE], invalid=count[Status.INVALID] + count[Status.ERROR])
+
+
+async def _start_followers(around: Surroundings, intake: Intake, stack: AsyncExitStack) -> dict[str, Follower]:
+    """A follower for each wiki that is polled; none polls yet."""
+    followers = {}
+    sink = IntakeSink(intake)
+    for wiki, wiki_config in around.config.followed().items():
+        client = WikiClient(wiki, wiki_config, clock=around.clock, ids=around.ids, metrics=around.metrics)
+        stack.push_async_callback(client.close)
+        followers[wiki] = Follower(client, log=around.log, sink=sink, clock=around.clock, ids=around.ids, metrics=around.metrics)
+    return followers
+
+
 async def start_events(around: Surroundings) -> Role:
     """Start the intake: its index has caught up with the log when this returns. Raises what the log and the index raise."""
     config = around.config
@@ -51,11 +91,13 @@ async def start_events(around: Surroundings) -> Role:
         intake = Intake(around.log, index, rules=rules, config=config.events, clock=around.clock, ids=around.ids, metrics=around.metrics)
         await intake.start()
         stack.push_async_callback(intake.stop)
+        followers = await _start_followers(around, intake, stack)
         return Role(
             name="events",
             listen=config.events.listen,
-            routes=routes(intake, rules, config.events),
+            routes=routes(intake, rules, config.events, followers=lambda: {wiki: one.status() for wiki, one in followers.items()}),
             readiness=(("intake", intake.ready),),
+            loops=tuple((f"follower.{wiki}", cancelled_at_stop(one.run)) for wiki, one in followers.items()),
             close=stack.pop_all().aclose,
         )
     raise AssertionError("unreachable")

@@ -14,6 +14,24 @@ Loop = Callable[[asyncio.Event], Awaitable[None]]
 """Work that goes on until the event is set. Ending earlier, or with an exception, ends the process."""
 
 
+def cancelled_at_stop(work: Callable[[], Awaitable[None]]) -> Loop:
+    """A loop of work that goes on until it is cancelled."""
+
+    async def loop(stop: asyncio.Event) -> None:
+        working = asyncio.ensure_future(work())
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            working.cancel()
+            await asyncio.gather(working, stopping, return_exceptions=True)
+        if not working.cancelled() and (error := working.exception()) is not None:
+            raise error
+
+    return loop
+
+
 async def nothing_to_close() -> None:
     """For roles that hold nothing."""
 

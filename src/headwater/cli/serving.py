@@ -13,6 +13,7 @@ from headwater.app.roles import chosen_roles
 from headwater.app.signals import signals_as_events
 from headwater.cli.exits import Exit
 from headwater.cli.output import complain, print_json
+from headwater.kernel import logging, loopwatch
 from headwater.kernel.clock import SystemClock
 from headwater.kernel.configfile import Reloadable
 from headwater.kernel.errors import Unavailable
@@ -25,12 +26,10 @@ def run_roles(path: Path | None, *, roles: tuple[str, ...] | None, as_json: bool
     Raises:
         HeadwaterError: they cannot start, or a part ended by itself.
     """
-    import uvloop
-
     names = chosen_roles(roles)
     configuration = Reloadable(lambda: load_config(path, os.environ))
     try:
-        uvloop.run(_run(configuration, names, as_json=as_json))
+        loopwatch.run(_run(configuration, names, as_json=as_json))
     except Unavailable as error:
         complain(error.detail)
         raise typer.Exit(Exit.TAKEN) from error
@@ -45,6 +44,8 @@ async def _run(configuration: Reloadable[HeadwaterConfig], names: tuple[str, ...
                 sys.stdout.write(f"{role:<12} http://{address}/\n")
             sys.stdout.flush()
 
+    log_as(configuration.current)
+    configuration.on_change(log_as)
     platform = Platform(configuration.current, names, SystemClock(), SystemIds(), on_ready=announce)
     reload = asyncio.Event()
 
@@ -60,6 +61,11 @@ async def _run(configuration: Reloadable[HeadwaterConfig], names: tuple[str, ...
             await platform.run()
         finally:
             reloading.cancel()
+
+
+def log_as(config: HeadwaterConfig) -> None:
+    """Log as the configuration says."""
+    logging.configure(level=config.logging.level.value, human=config.logging.human)
 
 
 def check_config(path: Path | None, *, as_json: bool) -> None:

@@ -101,7 +101,7 @@ class SqliteSeenIds:
         return Window(_integer(held), None if oldest_ms is None else _integer(oldest_ms))
 
 
-def _integer(value: apsw.SQLiteValue) -> int:
+def _integer(value: "apsw.SQLiteValue") -> int:
     assert isinstance(value, int), "the table is STRICT"
     return value
 
