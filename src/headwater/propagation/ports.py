@@ -38,23 +38,77 @@ class Renderer(Protocol):
         ...
 
     async def pages(self, after: str | None, limit: int) -> tuple[Sequence[tuple[PageKey, Title]], str | None]:
-        """Existing pages in a stable order for a backfill, at most `limit`, and the token to go on with (None at the end). Raises Unavailable."""
+        """Existing pages in a stable order for a backfill, at most `limit`, and the token to go on with (None at the end).
+
+        Raises Unavailable.
+        """
         ...
+
+
+class Site(Protocol):
+    """The wiki, asked about itself."""
+
+    async def site(self) -> "Titles":
+        """Its rules for titles as they are now; may be remembered for a while. Raises Unavailable."""
+        ...
+
+
+class Titles(Protocol):
+    """The wiki's own rules for titles."""
+
+    def normalise(self, text: str) -> str:
+        """The prefixed database key meant by `text`.
+
+        Case of the first letter, blanks, namespace names. Raises InvalidInput for what can be no title.
+        """
+        ...
+
+    def title_of_url(self, url: str) -> str | None:
+        """The prefixed database key of the page that an address of the wiki shows, or None."""
+        ...
+
+    def namespace_of(self, key: str) -> int:
+        """The namespace of a prefixed database key."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BodySource:
+    """Which revision of which page a body was rendered from: so that it can be found when that revision is hidden."""
+
+    wiki: str
+    page: PageKey
+    rev: int
+    body: BodyHash
 
 
 class BodyStore(Protocol):
     """Immutable bodies under their content hash. A body is seen by nobody until a commit record names it."""
 
-    async def put(self, bodies: Mapping[BodyHash, bytes]) -> None:
-        """Store all, durable when it returns; unconditional and idempotent. Raises StorageFull, OutcomeUnknown (may be repeated)."""
+    async def put(self, bodies: Mapping[BodyHash, bytes], sources: Sequence[BodySource] = ()) -> None:
+        """Store all bodies and what they were made from, in one transaction, durable when it returns; unconditional and idempotent.
+
+        Raises StorageFull (nothing was stored), OutcomeUnknown (may be repeated).
+        """
         ...
 
     async def get(self, body: BodyHash) -> bytes | None:
         """The body, or None. Raises Corrupted if it does not match its hash."""
         ...
 
+    async def absent(self, bodies: Sequence[BodyHash]) -> frozenset[BodyHash]:
+        """Which of these are not stored. A point read; does not look at their content."""
+        ...
+
+    async def erase_revision(self, wiki: str, page: PageKey, rev: int) -> Sequence[BodyHash]:
+        """Forget that bodies came from this revision, and remove those that came from no other; durable when it returns. Idempotent.
+
+        Returns the bodies removed. A body that was also made from a revision that is still shown has the same text, and stays.
+        """
+        ...
+
     async def erase(self, bodies: Sequence[BodyHash]) -> None:
-        """Remove bodies, durable when it returns; absent ones are ignored."""
+        """Remove bodies and their sources, durable when it returns; absent ones are ignored."""
         ...
 
     async def hashes(self, after: BodyHash | None, limit: int) -> Sequence[BodyHash]:

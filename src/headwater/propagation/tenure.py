@@ -1,0 +1,204 @@
+"""One epoch of ownership: what belongs to it, and how it begins (RECOVER).
+
+The order is that of `docs/explanation/propagation.md` and may not change: take the epoch, so that an older owner is fenced; load the
+checkpoint; apply the changes after it; only then the commits after it, each re-checked; only then lease. The log holds the marks, the
+checkpoint holds the cleans.
+
+Two things are owned, and claimed in this order: the commits (their epoch numbers all attempts) and the changes. An old owner can still
+append changes between the two claims: the new one reads them, because it reads after both.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from headwater.kernel.errors import Corrupted, OffsetTrimmed
+from headwater.log.model import BEFORE_FIRST, Batch, Fence, Offset, PartitionId
+from headwater.propagation.codec import decode_change, decode_commit
+from headwater.propagation.erasures import Erasures
+from headwater.propagation.metrics import RECOVERIES, RECOVERY_SECONDS
+from headwater.propagation.model import Change, Lease, Lsn, PageKey, Title
+from headwater.propagation.notes import Identity, Notes, identity_base, note_record, read_notes
+from headwater.propagation.parking import DeadLetter, read_dead_letters
+from headwater.propagation.ports import Checkpoint, Titles
+from headwater.propagation.shard import Shard
+from headwater.propagation.streams import IDENTITY_KEY, changes_of_wiki, commits_of_wiki, owned_changes, owned_commits
+from headwater.propagation.surroundings import Slices, Surroundings
+
+READ_MAX = 500
+
+
+@dataclass(slots=True)
+class Tenure:
+    """What an owner holds in one epoch.
+
+    Attributes:
+        in_flight: leases whose renders are not committed or given back yet, by number.
+        work: set when there may be something to lease.
+        activity: rises with everything that a checkpoint would save.
+        rebuilt: the shard's file was lost: pages that were known but never committed have to be found again.
+    """
+
+    around: Surroundings
+    commits_fence: Fence
+    changes_fence: Fence
+    base: int
+    shard: Shard
+    titles: Titles
+    notes: Notes
+    dead_letters: dict[PageKey, DeadLetter]
+    erasures: Erasures
+    rebuilt: bool
+    in_flight: dict[int, Lease] = field(default_factory=dict)
+    work: asyncio.Event = field(default_factory=asyncio.Event)
+    activity: int = 0
+
+    def offset(self, lsn: int) -> Offset:
+        """Where the change with this LSN stands."""
+        return Offset(lsn - self.base)
+
+    def stale_since_ms(self) -> int | None:
+        """Since when the stalest page is stale, those in flight included; None if none is."""
+        times = list(self.shard.stalest_ms().values())
+        times.extend(since for lease in self.in_flight.values() if (since := self.shard.since_ms(lease.page)) is not None)
+        return min(times, default=None)
+
+    def oldest_floor(self) -> Lsn:
+        """The lowest floor of a render under way; `applied` if there is none."""
+        return min((lease.floor for lease in self.in_flight.values()), default=self.shard.applied)
+
+    def touched(self) -> None:
+        """Note that the state changed and that there may be work."""
+        self.activity += 1
+        self.work.set()
+
+
+async def begin(around: Surroundings) -> Tenure:
+    """Become the owner of the wiki's shard and recover it.
+
+    Raises:
+        Corrupted: the checkpoint belongs to another log, or is ahead of it; or a record cannot be read.
+        Fenced, OutcomeUnknown, Unavailable, StorageFull: from the log; begin again.
+    """
+    began_s = around.clock.monotonic_s()
+    titles = await around.site.site()
+    commits_fence = await around.log.claim(owned_commits(around.wiki))
+    changes_fence = await around.log.claim(owned_changes(around.wiki))
+    notes = await read_notes(around.log, around.wiki)
+    checkpoint = await around.checkpoints.load()
+    identity = await _identify(around, notes, checkpoint, changes_fence)
+    window_ms = int(around.wiki_config.replication_window * 1000)
+    shard = Shard(epoch=commits_fence.epoch, log_base=identity.base, replication_window_ms=window_ms)
+    if checkpoint is not None:
+        await _refuse_newer_checkpoint(around, checkpoint)
+        shard.load(checkpoint)
+    erasures = Erasures(around)
+    tenure = Tenure(
+        around=around,
+        commits_fence=commits_fence,
+        changes_fence=changes_fence,
+        base=identity.base,
+        shard=shard,
+        titles=titles,
+        notes=notes,
+        dead_letters=await read_dead_letters(around.log, around.wiki),
+        erasures=erasures,
+        rebuilt=checkpoint is None,
+    )
+    await _replay_changes(tenure, checkpoint)
+    await _replay_commits(tenure, checkpoint)
+    shard.recovered()
+    await erasures.carry_out()
+    tenure.touched()
+    around.inc(RECOVERIES)
+    around.observe(RECOVERY_SECONDS, around.clock.monotonic_s() - began_s)
+    return tenure
+
+
+async def _identify(around: Surroundings, notes: Notes, checkpoint: Checkpoint | None, fence: Fence) -> Identity:
+    """The identity of the order of changes, made on the first start; refuses a checkpoint of another."""
+    identity = notes.identity
+    saved_base = None if checkpoint is None else checkpoint.log_base
+    if saved_base is not None and (identity is None or identity.base != saved_base):
+        raise Corrupted(
+            f"the saved shard of wiki {around.wiki} belongs to another log. If the log was restored or copied on purpose, move the file "
+            f"shard-{around.wiki}.sqlite away: the shard is then rebuilt from this log"
+        )
+    if identity is not None:
+        return identity
+    now_ms = around.clock.now_ms()
+    identity = Identity(around.ids.uuid(), identity_base(now_ms))
+    await around.log.append_atomic([note_record(around.wiki, IDENTITY_KEY, identity, now_ms)], fence=fence)
+    return identity
+
+
+async def _refuse_newer_checkpoint(around: Surroundings, checkpoint: Checkpoint) -> None:
+    for partition, offset in (
+        (changes_of_wiki(around.wiki), checkpoint.applied - checkpoint.log_base),
+        (commits_of_wiki(around.wiki), checkpoint.commits_after),
+    ):
+        ends = [info.end for info in await around.log.describe(partition.stream) if info.partition == partition]
+        if offset >= 0 and (not ends or offset >= ends[0]):
+            raise Corrupted(
+                f"the saved shard of wiki {around.wiki} is ahead of {partition.stream}: the log was restored from an older copy. "
+                f"Move the file shard-{around.wiki}.sqlite away: the shard is then rebuilt from this log"
+            )
+
+
+async def _replay_changes(tenure: Tenure, checkpoint: Checkpoint | None) -> None:
+    around, shard = tenure.around, tenure.shard
+    partition = changes_of_wiki(around.wiki)
+    after = BEFORE_FIRST if checkpoint is None else Offset(checkpoint.applied - tenure.base)
+    if checkpoint is None:
+        first = await _first(around, partition)
+        if first > 0:
+            shard.changes_trimmed_to(Lsn(tenure.base + first))
+    slices = Slices(around.clock)
+    while True:
+        try:
+            batch = await around.log.read(partition, after, limit=READ_MAX)
+        except OffsetTrimmed as trimmed:
+            shard.changes_trimmed_to(Lsn(tenure.base + trimmed.first))
+            after = BEFORE_FIRST
+            continue
+        for record in batch.records:
+            assert record.value is not None, "changes has no tombstones"
+            lsn, change = Lsn(tenure.base + record.offset), decode_change(record.value)
+            shard.replay_change(lsn, change)
+            tenure.erasures.note(lsn, change, page_named(shard, change))
+            await slices.breathe()
+        after = batch.next
+        if batch.at_end:
+            return
+
+
+async def _replay_commits(tenure: Tenure, checkpoint: Checkpoint | None) -> None:
+    around, slices = tenure.around, Slices(tenure.around.clock)
+    after = BEFORE_FIRST if checkpoint is None else Offset(checkpoint.commits_after)
+    while True:
+        batch: Batch = await around.log.read(commits_of_wiki(around.wiki), after, limit=READ_MAX)
+        for record in batch.records:
+            page = page_of_key(record.key)
+            tenure.shard.replay_commit(record.offset, page, None if record.value is None else decode_commit(record.value))
+            await slices.breathe()
+        after = batch.next
+        if batch.at_end:
+            return
+
+
+async def _first(around: Surroundings, partition: PartitionId) -> int:
+    return next((info.first for info in await around.log.describe(partition.stream) if info.partition == partition), 0)
+
+
+def page_of_key(key: bytes | None) -> PageKey:
+    """The page that a record of `commits` or of the dead letters is about. Raises Corrupted."""
+    try:
+        return PageKey(int(key or b""))
+    except ValueError as error:
+        raise Corrupted("a record's key is no page id") from error
+
+
+def page_named(shard: Shard, change: Change) -> PageKey | None:
+    """The page that a change is about: the one it names, else the one whose title its resource has."""
+    if change.page_id is not None:
+        return change.page_id
+    return shard.find(change.title or Title(change.resource.partition(":")[2]))
