@@ -1,7 +1,8 @@
 """A small HTTP cache that stands in for Varnish in the demo: the same behaviour as `connectors/varnish/headwater.vcl`, in memory.
 
-Copies live by `s-maxage` and `stale-while-revalidate`; misses of one URL become one request; PURGE drops a copy. As with Varnish, a fill that
-began before a purge may land after it: that is what the second purge is for. Memory is bounded by bytes; the least recently used copies go.
+Copies live by `s-maxage` and `stale-while-revalidate`; misses of one URL become one request; PURGE drops a copy. As with Varnish, a fill
+that began before a purge may land after it: that is what the second purge is for. Memory is bounded by bytes; the least recently used
+copies go.
 """
 
 import asyncio

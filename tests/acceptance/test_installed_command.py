@@ -1,0 +1,191 @@
+"""The `headwater` command as it is installed: what it prints, with which status it ends, and that it stops when it is told to."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+COMMAND = pathlib.Path(sys.executable).with_name("headwater")
+STOP_TIME_MAX_S = 10.0
+EVENT = {
+    "$schema": "/resource_change/1.0.0",
+    "meta": {"uri": "https://rivers.example/wiki/Rhine", "domain": "rivers.example", "stream": "resource_change"},
+    "tags": ["purge"],
+}
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment without settings of whoever runs the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADWATER_") or name == "HEADWATER_TEST_RUN"}
+    return {**kept, **more}
+
+
+def headwater(*arguments: str, cwd: pathlib.Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run([COMMAND, *arguments], cwd=cwd, env=environment(**more), capture_output=True, text=True, timeout=90, check=False)
+
+
+@contextlib.contextmanager
+def serving(*arguments: str, cwd: pathlib.Path, **more: str) -> Iterator[tuple["subprocess.Popen[str]", dict[str, Any]]]:
+    """Start the command and wait for the line that says that it is ready; kill it if the test does not end it."""
+    process = subprocess.Popen(
+        [COMMAND, *arguments, "--json"], cwd=cwd, env=environment(**more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise AssertionError(process.communicate()[1])
+        yield process, json.loads(line)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def post(address: str, body: object) -> int:
+    """Post JSON to the intake; the status."""
+    request = urllib.request.Request(
+        f"http://{address}/v1/events", data=json.dumps(body).encode(), headers={"content-type": "application/json"}, method="POST"
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def get(address: str, path: str) -> tuple[int, bytes]:
+    """GET a path; status and body."""
+    with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
+        return answer.status, answer.read()
+
+
+def test_version(tmp_path: pathlib.Path) -> None:
+    result = headwater("version", "--json", cwd=tmp_path)
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["version"].count(".") == 2
+
+
+def test_check_accepts_what_is_right(tmp_path: pathlib.Path) -> None:
+    config = tmp_path / "headwater.yaml"
+    config.write_text(
+        """
+wikis:
+  rivers:
+    domains: [rivers.example]
+    api_url: http://127.0.0.1:8090/api.php
+    page_urls: ["http://127.0.0.1:6081/v1/rivers/html/{title}"]
+events: {listen: 127.0.0.1:8192, body_bytes_max: 1MiB}
+purging:
+  targets: [{name: varnish, url: "http://127.0.0.1:6081", method: PURGE, layer: 0}]
+"""
+    )
+    result = headwater("check", "--config", "headwater.yaml", "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["wikis"] == ["rivers"]
+    assert list(tmp_path.iterdir()) == [config], "checking starts and creates nothing"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("events:\n  lisen: 127.0.0.1:8192\n", ["headwater.yaml:2", "events.lisen", "did you mean `listen`"]),
+        ("events: {listen: nowhere}\n", ["events.listen"]),
+        ("events: {listen: 0.0.0.0:8192}\n", ["events.listen", "clients"]),
+        ("events: {body_bytes_max: 10}\n", ["headwater.yaml:1", "events.body_bytes_max"]),
+        ("wikis: {rivers: {domains: [a.example], api_url: not-an-address}}\n", ["wikis.rivers.api_url"]),
+        ("wikis: {'Big River': {domains: [a.example], api_url: 'http://a.example/api.php'}}\n", ["wikis.Big River"]),
+        ("events: {streams: {my.stream: {schema_title: none/such}}}\n", ["events.streams.my.stream", "none/such"]),
+        ("a: [\n", ["headwater.yaml", "YAML"]),
+    ],
+)
+def test_check_refuses_what_is_wrong_and_says_where(tmp_path: pathlib.Path, text: str, expected: list[str]) -> None:
+    (tmp_path / "headwater.yaml").write_text(text)
+    result = headwater("check", "--config", "headwater.yaml", cwd=tmp_path)
+    assert result.returncode == 3, result.stdout + result.stderr
+    for part in expected:
+        assert part in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_wrong_command_line_is_told_from_a_wrong_configuration(tmp_path: pathlib.Path) -> None:
+    assert headwater("serve", "nothing", cwd=tmp_path).returncode == 2
+    assert headwater("no-such-command", cwd=tmp_path).returncode == 2
+    assert headwater("status", cwd=tmp_path, HEADWATER_EVENTS__LISTEN="127.0.0.1:1").returncode in (1, 4)
+
+
+def test_events_start_on_an_empty_directory_and_stop_when_told(tmp_path: pathlib.Path) -> None:
+    data = tmp_path / "data"
+    settings = {"HEADWATER_DATA_DIR": str(data), "HEADWATER_EVENTS__LISTEN": "127.0.0.1:0"}
+    with serving("serve", "events", cwd=tmp_path, **settings) as (process, ready):
+        address = ready["roles"]["events"]
+        assert get(address, "/livez")[0] == 200
+        assert json.loads(get(address, "/readyz")[1])["ready"] is True
+        assert b"headwater_" in get(address, "/metrics")[1]
+        assert "/v1/events" in json.loads(get(address, "/openapi.json")[1])["paths"]
+        assert post(address, [EVENT]) == 201
+        assert post(address, [{**EVENT, "$schema": "/no/such/1.0.0"}]) == 400
+        refused = headwater("serve", "events", cwd=tmp_path, **settings)
+        assert refused.returncode == 5
+        assert str(process.pid) in refused.stderr
+        began_s = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+        assert time.monotonic() - began_s < STOP_TIME_MAX_S
+    with serving("serve", "events", cwd=tmp_path, **settings) as (process, ready):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+
+
+def test_an_address_that_is_taken_is_named(tmp_path: pathlib.Path) -> None:
+    first = {"HEADWATER_DATA_DIR": str(tmp_path / "one"), "HEADWATER_EVENTS__LISTEN": "127.0.0.1:0"}
+    with serving("serve", "events", cwd=tmp_path, **first) as (_, ready):
+        address = ready["roles"]["events"]
+        second = headwater("serve", "events", cwd=tmp_path, HEADWATER_DATA_DIR=str(tmp_path / "two"), HEADWATER_EVENTS__LISTEN=address)
+        assert second.returncode == 5
+        assert address.rpartition(":")[2] in second.stderr
+
+
+def test_a_wrong_reload_changes_nothing_and_a_right_one_takes_effect(tmp_path: pathlib.Path) -> None:
+    config = tmp_path / "headwater.yaml"
+    config.write_text("events: {listen: '127.0.0.1:0'}\n")
+    with serving("serve", "events", "--config", "headwater.yaml", cwd=tmp_path) as (process, ready):
+        address = ready["roles"]["events"]
+        assert process.stderr is not None
+        config.write_text("events: {lisen: 1}\n")
+        process.send_signal(signal.SIGHUP)
+        next(line for line in process.stderr if "config_refused" in line)
+        assert post(address, [EVENT]) == 201
+        digest = "0" * 64
+        config.write_text(
+            f"events: {{listen: '127.0.0.1:0'}}\nclients: [{{name: wiki, token_sha256: '{digest}', grants: [events:write]}}]\n"
+        )
+        process.send_signal(signal.SIGHUP)
+        next(line for line in process.stderr if "config_reloaded" in line)
+        assert post(address, [EVENT]) == 401
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+
+
+def test_the_demo_ends_with_nothing_stale(tmp_path: pathlib.Path) -> None:
+    result = headwater("demo", "--edits", "3", "--exit", "--json", "--port-base", "18460", cwd=tmp_path)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    outcome = json.loads(result.stdout.splitlines()[-1])
+    assert outcome.keys() >= {"edits", "marked", "rendered", "skipped", "cutoffs", "purged", "stale_at_rest", "seconds"}
+    assert outcome["edits"] == 3
+    assert outcome["stale_at_rest"] == 0
+    assert outcome["marked"] > 0
+    assert outcome["rendered"] > 0
+    assert list(tmp_path.iterdir()) == [], "it leaves nothing behind"

@@ -1,0 +1,79 @@
+"""Every setting, metric, error code, route, command and failpoint is documented."""
+
+import ast
+import re
+
+import pytest
+from tests.house.files import ROOT, SOURCES, named, parsed, python_files
+
+from headwater.cli.reference import pages
+
+REFERENCE = ROOT / "docs/reference"
+PAGES = pages()
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_the_pages_made_from_the_code_are_up_to_date(name: str) -> None:
+    assert (REFERENCE / name).read_text() == PAGES[name], "run `make docs`"
+
+
+def _calls(function: str) -> list[tuple[str, ast.Call]]:
+    """Every call of a function of that name in the product, with where it stands."""
+    return [
+        (f"{named(path)}:{node.lineno}", node)
+        for path in python_files(SOURCES)
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == function
+    ]
+
+
+def test_every_failpoint_is_documented_and_every_documented_one_exists() -> None:
+    in_code = {call.args[0].value for _, call in _calls("failpoint") if isinstance(call.args[0], ast.Constant)}
+    documented = set(re.findall(r"^\| `([a-z.]+)` \|", (REFERENCE / "failpoints.md").read_text(), re.MULTILINE))
+    assert in_code == documented
+
+
+def test_every_route_is_documented() -> None:
+    text = PAGES["http-api.md"]
+    missing = []
+    for place, call in _calls("Route"):
+        method, path = call.args[0], call.args[1]
+        assert isinstance(method, ast.Constant), place
+        assert isinstance(path, ast.Constant), place
+        if f"`{method.value} {path.value}`" not in text:
+            missing.append(f"{place} {method.value} {path.value}")
+    assert not missing, missing
+
+
+def test_every_declared_metric_is_in_the_catalogue() -> None:
+    text = PAGES["metrics.md"]
+    missing = [
+        place
+        for kind in ("counter", "gauge", "histogram")
+        for place, call in _calls(kind)
+        if isinstance(call.args[0], ast.Constant) and f"headwater_{call.args[0].value}" not in text
+    ]
+    assert not missing, missing
+
+
+def test_every_error_class_has_its_own_code() -> None:
+    codes: dict[str, str] = {}
+    for path in python_files(SOURCES):
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ClassDef):
+                for line in node.body:
+                    match line:
+                        case ast.Assign(targets=[ast.Name(id="code")], value=ast.Constant(value=str() as code)):
+                            assert code not in codes, f"{node.name} and {codes[code]} share the code {code}"
+                            codes[code] = node.name
+    assert all(f"`{code}`" in PAGES["errors.md"] for code in codes)
+
+
+def test_every_command_has_its_help() -> None:
+    sections = re.split(r"^## ", PAGES["cli.md"], flags=re.MULTILINE)[1:]
+    assert {section.split("`")[1].split()[1] for section in sections} >= {
+        "demo", "up", "serve", "check", "status", "explain", "follow", "backfill", "dead-letters", "version",
+    }  # fmt: skip
+    for section in sections:
+        assert section.split("\n")[2].strip(), section[:60]
+        assert "|  |" not in section, f"a parameter without meaning in {section[:60]}"
