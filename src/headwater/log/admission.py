@@ -24,6 +24,7 @@ class Limits:
         record_bytes_max: key, value and headers of one record together.
         append_records_max: records of one `append` or `append_atomic`.
         append_bytes_max: bytes of all records of one call.
+        read_records_max: records after which a read stops early, whatever limit it was given.
         read_bytes_max: bytes after which a read stops early; one larger record is still served, alone.
         waiting_bytes_max: bytes of appends that may wait for the disk; beyond it appends are refused as overloaded.
     """
@@ -31,6 +32,7 @@ class Limits:
     record_bytes_max: int = 8 * 2**20
     append_records_max: int = 10_000
     append_bytes_max: int = 64 * 2**20
+    read_records_max: int = 1_000
     read_bytes_max: int = 512 * 2**10
     waiting_bytes_max: int = 128 * 2**20
 

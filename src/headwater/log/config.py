@@ -18,6 +18,7 @@ class LogConfig(Section, frozen=True):
     waiting_bytes_max: Annotated[Bytes, doc("Bytes of appends that may wait for the disk; beyond it they are refused.")] = Bytes.of(
         "128MiB"
     )
+    read_records_max: Annotated[int, msgspec.Meta(ge=1, le=100_000), doc("Records after which one read stops.")] = 1_000
     read_bytes_max: Annotated[Bytes, doc("Bytes after which one read stops; it bounds how long a read holds the event loop.")] = Bytes.of(
         "512KiB"
     )
@@ -33,6 +34,7 @@ class LogConfig(Section, frozen=True):
             record_bytes_max=self.record_bytes_max,
             append_records_max=self.append_records_max,
             append_bytes_max=self.append_bytes_max,
+            read_records_max=self.read_records_max,
             read_bytes_max=self.read_bytes_max,
             waiting_bytes_max=self.waiting_bytes_max,
         )

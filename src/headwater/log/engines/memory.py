@@ -197,7 +197,7 @@ class MemoryLog:
         start = partition.count_below(after + 1)
         if start == len(partition.entries):
             return Batch((), Offset(max(after, partition.end - 1)), at_end=True)
-        entries = self._within_bytes(partition.entries[start : start + limit])
+        entries = self._within_bytes(partition.entries[start : start + min(limit, self._limits.read_records_max)])
         if self._empty_reads and entries[0].record.offset > after + 1:
             return Batch((), Offset(entries[0].record.offset - 1), at_end=False)
         at_end = start + len(entries) == len(partition.entries)

@@ -309,6 +309,7 @@ class SqliteLog:
     async def _read(self, partition: PartitionId, after: Offset, limit: int) -> Batch:
         source = self._source(partition)
         reader = self._database.reader
+        limit = min(limit, self._limits.read_records_max)
         try:
             while True:
                 with translated(reader):
