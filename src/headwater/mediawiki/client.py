@@ -9,7 +9,6 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Final, TypeVar
 from urllib.parse import urlencode
 
 import aiohttp
@@ -24,12 +23,9 @@ from headwater.mediawiki import metrics as m
 from headwater.mediawiki.answers import Answer, ApiError, LoginAnswer, ParseAnswer, SiteAnswer, UserAnswer
 from headwater.mediawiki.config import WikiConfig
 from headwater.mediawiki.errors import AnswerTooLarge, WikiBusy, WikiRefused, WikiUnavailable
+from headwater.mediawiki.ports import A, Value
 from headwater.mediawiki.titles import SiteInfo, site_info
 
-A = TypeVar("A", bound=Answer)
-Value = str | int | bool
-
-TITLES_MAX: Final = 50  # most titles, page ids or revisions in one request without special rights
 _URL_BYTES_MAX = 2000  # longer parameter lists are posted
 _FORM_BYTES_MAX = 16 * 1024  # percent-encoding more than this would hold the loop: multipart instead
 _INLINE_BYTES_MAX = 64 * 1024  # smaller answers are decoded on the loop
@@ -60,8 +56,8 @@ class WikiClient:
     """The action API of one wiki. Create it inside a running event loop, close it when done."""
 
     def __init__(self, name: str, config: WikiConfig, *, clock: Clock, ids: Ids, metrics: Metrics) -> None:
-        self.name = name
-        self.config = config
+        self._name = name
+        self._config = config
         self._clock = clock
         self._ids = ids
         self._metrics = metrics
@@ -80,6 +76,16 @@ class WikiClient:
         self._site_read_s = 0.0
         self._site_lock = asyncio.Lock()
 
+    @property
+    def name(self) -> str:
+        """Name of the wiki in the configuration."""
+        return self._name
+
+    @property
+    def config(self) -> WikiConfig:
+        """The wiki's section of the configuration."""
+        return self._config
+
     async def close(self) -> None:
         """End all connections."""
         await self._session.close()
@@ -97,12 +103,12 @@ class WikiClient:
             WikiRefused: an error that asking again would meet again.
             AnswerTooLarge: more than `answer_bytes_max`.
         """
-        if self.config.username is not None and not self._logged_in:
+        if self._config.username is not None and not self._logged_in:
             await self._log_in()
         try:
             return await self._measured(answer, self._complete(parameters))
         except WikiRefused as error:
-            if error.api_code not in ("assertuserfailed", "assertbotfailed") or self.config.username is None:
+            if error.api_code not in ("assertuserfailed", "assertbotfailed") or self._config.username is None:
                 raise
             self._logged_in = False
         await self._log_in()
@@ -145,8 +151,8 @@ class WikiClient:
         """All parameters of a request as strings."""
         full = {name: "1" if value is True else str(value) for name, value in parameters.items() if value is not False}
         full |= {"format": "json", "formatversion": "2"}
-        if self.config.maxlag > 0:
-            full["maxlag"] = str(max(1, round(self.config.maxlag)))
+        if self._config.maxlag > 0:
+            full["maxlag"] = str(max(1, round(self._config.maxlag)))
         if self._logged_in:
             full["assert"] = "user"
         return full
@@ -164,8 +170,8 @@ class WikiClient:
             outcome = error.code
             raise
         finally:
-            self._metrics.inc(m.REQUESTS, wiki=self.name, outcome=outcome)
-            self._metrics.observe(m.REQUEST_SECONDS, self._clock.monotonic_s() - began, wiki=self.name, action=parameters["action"])
+            self._metrics.inc(m.REQUESTS, wiki=self._name, outcome=outcome)
+            self._metrics.observe(m.REQUEST_SECONDS, self._clock.monotonic_s() - began, wiki=self._name, action=parameters["action"])
 
     async def _exchange(self, answer: type[A], parameters: dict[str, str]) -> A:
         try:
@@ -179,7 +185,7 @@ class WikiClient:
                     raise WikiUnavailable(f"the wiki answered status {response.status}", retry_after_s=after)
                 body = await self._body(response)
         except TimeoutError as error:
-            raise WikiUnavailable(f"the wiki did not answer within {self.config.timeout} s") from error
+            raise WikiUnavailable(f"the wiki did not answer within {self._config.timeout} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise WikiUnavailable(f"the wiki cannot be reached: {type(error).__name__}") from error
         decoded = await self._decode(answer, body)
@@ -194,20 +200,20 @@ class WikiClient:
             boundary = f"headwater-{self._ids.uuid()}"
             body = multipart(parameters, boundary)
             headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-            return self._session.post(self.config.api_url, data=io.BytesIO(body), headers=headers, allow_redirects=False)
+            return self._session.post(self._config.api_url, data=io.BytesIO(body), headers=headers, allow_redirects=False)
         encoded = urlencode(parameters)
         if parameters["action"] == "query" and len(encoded) <= _URL_BYTES_MAX:
-            return self._session.get(URL(f"{self.config.api_url}?{encoded}", encoded=True), allow_redirects=False)
+            return self._session.get(URL(f"{self._config.api_url}?{encoded}", encoded=True), allow_redirects=False)
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        return self._session.post(self.config.api_url, data=encoded.encode(), headers=headers, allow_redirects=False)
+        return self._session.post(self._config.api_url, data=encoded.encode(), headers=headers, allow_redirects=False)
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         chunks: list[bytes] = []
         size = 0
         async for chunk in response.content.iter_any():
             size += len(chunk)
-            if size > self.config.answer_bytes_max:
-                raise AnswerTooLarge(f"the wiki's answer has more than {self.config.answer_bytes_max} bytes", where="answer_bytes_max")
+            if size > self._config.answer_bytes_max:
+                raise AnswerTooLarge(f"the wiki's answer has more than {self._config.answer_bytes_max} bytes", where="answer_bytes_max")
             chunks.append(chunk)
         return b"".join(chunks)
 
@@ -227,8 +233,8 @@ class WikiClient:
         async with self._login_lock:
             if self._logged_in:
                 return
-            assert self.config.username is not None
-            if self.config.password is None:
+            assert self._config.username is not None
+            if self._config.password is None:
                 raise WikiRefused("a username is configured without a password", api_code="nopassword")
             tokens = {"action": "query", "meta": "tokens", "type": "login"}
             told = await self._measured(UserAnswer, self._complete(tokens))
@@ -237,8 +243,8 @@ class WikiClient:
                 self._complete(
                     {
                         "action": "login",
-                        "lgname": self.config.username,
-                        "lgpassword": str(self.config.password),
+                        "lgname": self._config.username,
+                        "lgpassword": str(self._config.password),
                         "lgtoken": told.query.tokens.logintoken,
                     }
                 ),
@@ -247,7 +253,7 @@ class WikiClient:
                 reason = done.login.reason if done.login else "no answer"
                 raise WikiRefused(f"the wiki refuses the login: {reason}"[:200], api_code="login")
             self._logged_in = True
-            _log.info("wiki_logged_in", wiki=self.name)
+            _log.info("wiki_logged_in", wiki=self._name)
 
 
 def multipart(parameters: Mapping[str, str], boundary: str) -> bytes:

@@ -22,9 +22,8 @@ from headwater.log.model import BEFORE_FIRST, Fence, NewRecord, OwnedName, Parti
 from headwater.log.ports import Log
 from headwater.mediawiki import metrics as m
 from headwater.mediawiki.answers import Answer, PageInfo, PagesAnswer
-from headwater.mediawiki.client import TITLES_MAX, WikiClient
 from headwater.mediawiki.config import Source
-from headwater.mediawiki.ports import EventSink
+from headwater.mediawiki.ports import TITLES_MAX, ActionApi, EventSink
 from headwater.mediawiki.position import POSITION_KEY, FollowerPosition, Window, decode, encode
 from headwater.mediawiki.recentchanges import (
     LEPROP,
@@ -43,7 +42,7 @@ ROWS_MAX: Final = 500  # rows in one page of a list, and in one append
 PAGES_MAX: Final = 10_000  # pages of a list in one poll; the next poll goes on, from the start of its window
 GRACE_S: Final = 5  # beside another source, rows younger than this are left to it
 BACKOFF_S_MAX: Final = 60.0
-_GAP_AGE_S = 86_400  # a position older than this may have been overtaken by the wiki's own trimming
+_GAP_AGE_S = 7 * 86_400  # a position older than this may have been overtaken by the wiki's own trimming
 _POSITION_READ_MAX = 1000
 _CLOCK_SLACK_S = 1  # the wiki stamps whole seconds
 
@@ -119,7 +118,7 @@ _SUPPRESSIONS = _List("logevents", "le", {"leprop": LEPROP, "letype": "suppress"
 class Follower:
     """Follows one wiki. `run` until cancelled; `poll` alone for tests and single steps, after `take_over`."""
 
-    def __init__(self, client: WikiClient, *, log: Log, sink: EventSink, clock: Clock, ids: Ids, metrics: Metrics) -> None:
+    def __init__(self, client: ActionApi, *, log: Log, sink: EventSink, clock: Clock, ids: Ids, metrics: Metrics) -> None:
         self._client = client
         self._wiki = client.name
         self._config = client.config
@@ -345,7 +344,14 @@ class Follower:
         return now_s
 
     async def _trimmed_since(self, window: Window) -> bool:
-        """Whether the wiki's recent changes begin after where we were."""
-        request: dict[str, str | int] = {"action": "query", "list": "recentchanges", "rcdir": "newer", "rclimit": 1, "rcprop": "timestamp"}
+        """Whether the wiki's recent changes begin after where we were, with a row that we have not met."""
+        request: dict[str, str | int] = {
+            "action": "query",
+            "list": "recentchanges",
+            "rcdir": "newer",
+            "rclimit": 1,
+            "rcprop": "ids|timestamp",
+        }
         answer = await self._client.call(ChangesAnswer, request)
-        return any(row.time_s > window.start_s(self._overlap_s) for row in answer.query.recentchanges)
+        oldest = answer.query.recentchanges[:1]
+        return any(row.time_s > window.start_s(self._overlap_s) and not window.has([row.rcid]) for row in oldest)

@@ -17,9 +17,9 @@ from typing import Final
 from headwater.kernel.clock import Clock
 from headwater.kernel.errors import HeadwaterError
 from headwater.mediawiki.answers import PageInfo, PagesAnswer, Parse, ParseAnswer
-from headwater.mediawiki.client import TITLES_MAX, WikiClient
 from headwater.mediawiki.errors import AnswerTooLarge, WikiBusy, WikiRefused, WikiUnavailable
 from headwater.mediawiki.normalise import RENDERER, normalise
+from headwater.mediawiki.ports import TITLES_MAX, ActionApi
 from headwater.mediawiki.titles import FILE_NAMESPACE, SiteInfo, database_key
 from headwater.propagation.model import Failed, Gone, Outcome, PageKey, Rendered, Resource, Retry, Title
 from headwater.propagation.ports import RenderRequest
@@ -44,7 +44,7 @@ class _Text:
 class _Texts:
     """Fetches current texts, many pages in one request."""
 
-    def __init__(self, client: WikiClient, clock: Clock) -> None:
+    def __init__(self, client: ActionApi, clock: Clock) -> None:
         self._client = client
         self._clock = clock
         self._waiting: dict[PageKey, asyncio.Future[_Text | HeadwaterError]] = {}
@@ -87,9 +87,9 @@ class _Texts:
             found: Mapping[PageKey, _Text] | HeadwaterError = await self._ask(tuple(batch))
         except HeadwaterError as error:
             found = error
-        except asyncio.CancelledError:
+        except BaseException as error:  # a bug, or the end: whoever waits has to learn of it
             for future in batch.values():
-                future.cancel()
+                future.cancel(f"the fetch ended: {type(error).__name__}")
             raise
         for page, future in batch.items():
             if not future.done():
@@ -120,7 +120,7 @@ class _Texts:
 class MediaWikiRenderer:
     """`Renderer` for a MediaWiki. `close` ends what is under way; the client belongs to whoever made it."""
 
-    def __init__(self, client: WikiClient, *, clock: Clock) -> None:
+    def __init__(self, client: ActionApi, *, clock: Clock) -> None:
         self._client = client
         self._texts = _Texts(client, clock)
 
