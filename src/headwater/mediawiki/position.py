@@ -40,10 +40,9 @@ class Window:
 
     def after_page(self, rows: Iterable[tuple[int, int]], *, began_s: int, overlap_s: int) -> "Window":
         """The window after one page of a reading that began at second `began_s`; `rows` are ids and seconds."""
-        met = dict(self.seen)
-        met.update(rows)
-        newest = max(met.values(), default=self.covered_s)
-        return self._moved(max(self.covered_s, min(began_s, newest)), met, overlap_s)
+        page = dict(rows)
+        cursor_s = max(page.values(), default=self.covered_s)  # rows are ordered: all before it have been met in this reading
+        return self._moved(max(self.covered_s, min(began_s, cursor_s)), {**dict(self.seen), **page}, overlap_s)
 
     def after_reading(self, *, began_s: int, overlap_s: int) -> "Window":
         """The window after the last page of a reading that began at second `began_s`."""
