@@ -4,7 +4,8 @@ Order of decisions: path, method, health (exempt from all that follows), place i
 Nothing but a `Response` or a problem ever answers; what is no `HeadwaterError` is a bug, logged with its traceback and answered 500.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -79,6 +80,8 @@ class Application:
             response = await self._answer(exchange)
             if response is not None:
                 await self._send(exchange, response)
+        except ConnectionAbortedError:
+            _log.debug("caller_gone", role=self.role, route=exchange.match.template)
         finally:
             self._record(exchange)
 
@@ -169,9 +172,12 @@ class Application:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         # An error from here on leaves the application: the head has gone out, so only a torn connection can
         # still tell the reader that the body is not whole.
-        if exchange.scope["method"] != "HEAD":
-            async for chunk in body:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        async with contextlib.AsyncExitStack() as stack:
+            if isinstance(body, AsyncGenerator):
+                await stack.enter_async_context(contextlib.aclosing(body))
+            if exchange.scope["method"] != "HEAD":
+                async for chunk in body:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
     def _record(self, exchange: Exchange) -> None:

@@ -80,7 +80,10 @@ class Cycle(RequestResponseCycle):
     _until_close = False
 
     def send(self, message: Any) -> Coroutine[Any, Any, None]:
-        """Send a part of the answer (ASGI)."""
+        """Send a part of the answer (ASGI). Raises ConnectionAbortedError when nobody is there to read it."""
+        if self.disconnected or self.transport.is_closing():
+            # Without it, an answer without end would spin: nothing it awaits would ever wait.
+            raise ConnectionAbortedError("the caller has gone")
         if not self.response_started:
             self.connection.before_answer(self)
             if self.scope["http_version"] == "1.0" and not any(name == b"content-length" for name, _ in message["headers"]):
