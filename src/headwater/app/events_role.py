@@ -18,8 +18,7 @@ from headwater.events.model import Status
 from headwater.events.schemas import SchemaRegistry
 from headwater.events.service import Intake
 from headwater.events.streams import StreamTable, spec_of
-from headwater.log.model import Fence, NewRecord
-from headwater.log.ports import Log
+from headwater.log.model import Fence, NewRecord, StreamSpec
 from headwater.mediawiki.client import WikiClient
 from headwater.mediawiki.follower import Follower
 from headwater.mediawiki.ports import SinkResult
@@ -39,11 +38,11 @@ def rules_of(config: HeadwaterConfig) -> Rules:
     return rules
 
 
-async def declare_event_streams(config: HeadwaterConfig, log: Log) -> None:
-    """Declare every event stream that has a name of its own, so that each role finds what it reads, whichever starts first."""
+def event_stream_specs(config: HeadwaterConfig) -> list[StreamSpec]:
+    """Every event stream that has a name of its own, so that each role finds what it reads, whichever starts first."""
     events = config.events
     names = StreamTable(events.rules()).names
-    await log.declare([spec_of(name, age_ms_max=int(events.retention * 1000), bytes_max=events.stream_bytes_max) for name in names])
+    return [spec_of(name, age_ms_max=int(events.retention * 1000), bytes_max=events.stream_bytes_max) for name in names]
 
 
 class IntakeSink:

@@ -15,9 +15,10 @@ import msgspec
 import structlog
 
 from headwater.app.config import HeadwaterConfig
-from headwater.app.events_role import declare_event_streams, start_events
+from headwater.app.events_role import event_stream_specs, start_events
 from headwater.app.maintenance import maintain_log, watch_loop
 from headwater.app.metrics import CATALOGUE, RELOADS, STARTED
+from headwater.app.propagation_role import start_propagation
 from headwater.app.purging_role import NotHere, start_purging
 from headwater.app.reloading import differences
 from headwater.app.roles import Loop, Role
@@ -91,7 +92,7 @@ class Platform:
         async with AsyncExitStack() as stack:
             data_dir = stack.enter_context(owned_directory(Path(self.config.data_dir)))
             log = await stack.enter_async_context(opened_log(self.config, data_dir, clock=self.clock, metrics=self.metrics))
-            await declare_event_streams(self.config, log)
+            await log.declare(event_stream_specs(self.config))
             roles = await self._start(Surroundings(self.config, data_dir, log, self.clock, self.ids, self.metrics), stack)
             interval_s = self.config.log.maintain_interval
             loops: list[tuple[str, Loop]] = [
@@ -115,6 +116,9 @@ class Platform:
         match name:
             case "events":
                 return await start_events(around)
+            case "propagation":
+                role, self._served = await start_propagation(around)
+                return role
             case "purging":
                 return await start_purging(around, self._served)
             case _:
