@@ -46,7 +46,9 @@ class TestSqliteBodies(BodyLaws):
     async def damage(self, store: BodyStore, body: BodyHash) -> None:
         assert isinstance(store, SqliteBodies)
         await store._database.write(
-            lambda connection: connection.execute("UPDATE bodies SET content = x'28b52ffd' WHERE hash = ?", (bytes.fromhex(body),)).fetchall()
+            lambda connection: connection.execute(
+                "UPDATE bodies SET content = x'28b52ffd' WHERE hash = ?", (bytes.fromhex(body),)
+            ).fetchall()
         )
 
     def test_an_erased_body_leaves_no_copy_in_the_file(self) -> None:

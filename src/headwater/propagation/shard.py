@@ -460,6 +460,18 @@ class Shard(Questions):
         assert number is not None, "a page in flight has a node"
         return number
 
+    def last_change(self, resource: Resource) -> Mark | None:
+        """The last change of a resource, as far as it is remembered."""
+        return self._state.mark(resource)
+
+    def urgency(self, page: PageKey) -> Urgency | None:
+        """The class in which a page waits or is being rendered; None if it does neither."""
+        number = self._state.number_of(page)
+        if number is None:
+            return None
+        in_flight = self._state.in_flight.get(number)
+        return self._state.class_of(number) if in_flight is None else in_flight.lease.urgency
+
     def revs_within(self, since_ms: int) -> Mapping[Resource, int | None]:
         """For every resource changed since then (at most the replication window back): the highest revision known, or None.
 
