@@ -6,6 +6,7 @@ import apsw
 
 from headwater.sqlite.config import StorageConfig
 
+SYNCHRONOUS = "FULL"  # an fsync of the write-ahead log in every commit
 BUSY_TIMEOUT_MS = 5_000
 STATEMENTS_CACHED = 100
 
@@ -20,7 +21,7 @@ def open_writer(path: Path, *, config: StorageConfig, vfs: str | None) -> apsw.C
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     mode = connection.pragma("journal_mode", "wal")
     assert mode == "wal", f"{path} cannot use a write-ahead log: {mode}"
-    connection.pragma("synchronous", "FULL")
+    connection.pragma("synchronous", SYNCHRONOUS)
     connection.pragma("foreign_keys", True)
     connection.pragma("trusted_schema", False)
     connection.pragma("cache_size", -(config.writer_cache_bytes // 1024))
