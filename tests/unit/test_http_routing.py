@@ -1,0 +1,102 @@
+"""Routing on the raw path."""
+
+import pytest
+
+from headwater.http.messages import Request, Response, Route
+from headwater.http.routing import Router, parse_query, percent_decode
+from headwater.kernel.errors import InvalidInput
+
+
+async def handler(request: Request) -> Response:
+    return Response(200)
+
+
+def route(method: str, path: str) -> Route:
+    return Route(method, path, handler, "Something.", {})
+
+
+ROUTER = Router(
+    [
+        route("GET", "/v1/{wiki}/html/{title*}"),
+        route("GET", "/v1/{wiki}/pages/{title}/explain"),
+        route("POST", "/v1/events"),
+        route("GET", "/v1/events"),
+        route("GET", "/v1/{name}"),
+        route("PUT", "/v1/{name}"),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "template", "params"),
+    [
+        ("/v1/events", "/v1/events", {}),
+        ("/v1/other", "/v1/{name}", {"name": "other"}),
+        ("/v1/rivers/html/Elbe", "/v1/{wiki}/html/{title*}", {"wiki": "rivers", "title": "Elbe"}),
+        ("/v1/rivers/html/A/B%2FC/", "/v1/{wiki}/html/{title*}", {"wiki": "rivers", "title": "A/B/C/"}),
+        ("/v1/rivers/html/%C3%A9+x", "/v1/{wiki}/html/{title*}", {"wiki": "rivers", "title": "é+x"}),
+        ("/v1/rivers/html//", "/v1/{wiki}/html/{title*}", {"wiki": "rivers", "title": "/"}),
+        ("/v1/rivers/pages/A%2FB/explain", "/v1/{wiki}/pages/{title}/explain", {"wiki": "rivers", "title": "A/B"}),
+        ("/v1/a%2Fevents", "/v1/{name}", {"name": "a/events"}),
+    ],
+)
+def test_a_path_finds_its_template(path: str, template: str, params: dict[str, str]) -> None:
+    found = ROUTER.find(path)
+    assert found is not None
+    assert (found[0].template, found[1]) == (template, params)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/v1", "/v1/", "/V1/events", "/v1/events/", "/v1/rivers/html/", "/v1/rivers/html", "/v1/a/pages/b/c/explain", "*", "//v1/x"],
+)
+def test_other_paths_find_nothing(path: str) -> None:
+    assert ROUTER.find(path) is None
+
+
+@pytest.mark.parametrize("text", ["%", "%2", "%zz", "a%g0", "%C3", "%FF", "%00", "%ED%A0%80", "%C0%AF"])
+def test_bad_escapes_are_refused(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        ROUTER.find(f"/v1/{text}")
+    with pytest.raises(InvalidInput):
+        parse_query(f"a={text}")
+
+
+def test_decoding_happens_once() -> None:
+    assert percent_decode("a%252Fb%25zz", where="x") == "a%2Fb%zz"
+
+
+def test_methods_of_a_path() -> None:
+    found = ROUTER.find("/v1/events")
+    assert found is not None
+    assert found[0].allow == "GET, HEAD, OPTIONS, POST"
+    head, get = found[0].route("HEAD"), found[0].route("GET")
+    assert head is not None and head is get
+    assert found[0].route("DELETE") is None
+    put_only = Router([route("PUT", "/x")]).find("/x")
+    assert put_only is not None and put_only[0].route("HEAD") is None and put_only[0].allow == "OPTIONS, PUT"
+
+
+def test_a_route_declared_twice_is_a_bug() -> None:
+    with pytest.raises(AssertionError, match="declared twice"):
+        Router([route("GET", "/x"), route("GET", "/x")])
+
+
+@pytest.mark.parametrize(
+    ("raw", "pairs"),
+    [
+        ("a=1&b=2&a=3", [("a", "1"), ("b", "2"), ("a", "3")]),
+        ("hasty", [("hasty", "")]),
+        ("a=b=c&&d", [("a", "b=c"), ("d", "")]),
+        ("q=a+b%2Bc%20d", [("q", "a b+c d")]),
+        ("%C3%A9=%3D", [("é", "=")]),
+    ],
+)
+def test_query_parameters(raw: str, pairs: list[tuple[str, str]]) -> None:
+    assert parse_query(raw) == pairs
+
+
+def test_too_many_query_parameters_are_refused() -> None:
+    assert len(parse_query("&".join(["a=b"] * 100))) == 100
+    with pytest.raises(InvalidInput):
+        parse_query("&".join(["a=b"] * 101))
