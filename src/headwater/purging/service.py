@@ -30,6 +30,7 @@ from headwater.purging.status import PurgedEntry, PurgingStatus, age_s, target_s
 READ_WAIT_S = 1.0
 PAUSE_AFTER_ERROR_S = 1.0
 IDLE_S = 1.0  # longest pause between two looks at gauges
+TICK_S = 0.001  # shortest pause of the dispatcher: due times are not kept more exactly
 
 _logger = structlog.get_logger(__name__)
 
@@ -153,6 +154,7 @@ class PurgingService:
             partition.after = record.offset
             await self._admit(record)
         partition.after = batch.next
+        self._note_progress(partition, partition.progress.reach(batch.next))
         self._changed.set()
 
     async def _admit(self, record: Record) -> None:
@@ -204,7 +206,7 @@ class PurgingService:
             self._collect()
             self._set_gauges()
             due_s = self._schedule.next_due_s()
-            pause_s = IDLE_S if due_s is None else min(IDLE_S, max(0.0, due_s - self._clock.monotonic_s()))
+            pause_s = IDLE_S if due_s is None else min(IDLE_S, max(TICK_S, due_s - self._clock.monotonic_s()))
             await self._changed_or(pause_s)
 
     async def _changed_or(self, pause_s: float) -> None:
@@ -302,12 +304,14 @@ class PurgingService:
 
     def _finish_record(self, position: Position) -> None:
         partition = self._partitions[position.partition]
-        committed = partition.progress.finish(position.offset)
+        self._note_progress(partition, partition.progress.finish(position.offset))
+
+    def _note_progress(self, partition: _Partition, committed: Offset | None) -> None:
         if committed is None:
             return
         while partition.unfinished and partition.unfinished[0] <= committed:
             partition.unfinished.popleft()
-        self._advanced[position.partition] = committed
+        self._advanced[partition.identity] = committed
         self._to_advance.set()
 
     def _resolve(self, finished: Finished) -> None:
