@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from headwater.kernel.config import Bytes
 from headwater.kernel.metrics import Metrics
 from headwater.propagation.engines.bodies_sqlite import SqliteBodies
 from headwater.propagation.engines.checkpoint_sqlite import SqliteCheckpoints
@@ -17,7 +18,7 @@ from headwater.sqlite.metrics import METRICS
 from headwater.testing.body_laws import BodyLaws, hash_of, source
 from headwater.testing.checkpoint_laws import CheckpointLaws, checkpoint
 
-SMALL = StorageConfig(ballast_bytes=0)
+SMALL = StorageConfig(ballast_bytes=Bytes(0))
 
 
 class TestMemoryBodies(BodyLaws):

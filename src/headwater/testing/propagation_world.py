@@ -1,4 +1,4 @@
-"""Propagation of one fake wiki on engines in memory, with a clock that a test moves: runs to rest, crashes, starts again, answers requests."""
+"""Propagation of one fake wiki on engines in memory, with a clock that a test moves; it can crash and start again, and answers requests."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
