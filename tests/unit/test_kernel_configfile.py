@@ -5,6 +5,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
+import jsonschema_rs
 import msgspec
 import pytest
 
@@ -253,7 +254,7 @@ def test_options_are_listed_with_path_type_default_and_description() -> None:
 
 
 def test_the_json_schema_accepts_and_refuses_what_load_does() -> None:
-    validator = pytest.importorskip("jsonschema_rs").validator_for(json_schema(Config))
+    validator = jsonschema_rs.validator_for(json_schema(Config))
     assert validator.is_valid({"wikis": {"r": {"api_url": "x", "password_file": "f"}}, "propagation": {"render": {"timeout": "5s"}}})
     assert not validator.is_valid({"wikis": {"r": {}}})
     assert not validator.is_valid({"propagation": {"render": {"timeout": 5}}})

@@ -1,0 +1,1 @@
+"""ASGI plumbing of every role: serving, guard, routing, problems, clients. Knows no service."""
