@@ -2,13 +2,16 @@
 
 import http.client
 import json
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from headwater.app.config import HeadwaterConfig, load_config
 from headwater.kernel.errors import NotFound, Unavailable
 
 TIMEOUT_S = 30.0
@@ -83,3 +86,9 @@ def _decoded(body: bytes) -> Any:
         return json.loads(body) if body else None
     except ValueError:
         return body.decode(errors="replace")
+
+
+def role_clients(path: Path | None, token: str | None) -> tuple[HeadwaterConfig, dict[str, RoleClient]]:
+    """The configuration, and a client for each role at the address that it names. Raises InvalidConfig."""
+    config = load_config(path, os.environ)
+    return config, {role: RoleClient(role, address, token) for role, address in config.listens().items()}

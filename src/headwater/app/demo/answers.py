@@ -94,18 +94,33 @@ def siteinfo(server: str, pages: int, now: str) -> Object:
 
 def pages_asked(wiki: DemoWiki, given: Mapping[str, str]) -> tuple[list[Page | Object], Object]:
     """The pages that `titles`, `pageids` or `revids` name, missing ones as objects, and what was normalised and followed on the way."""
-    found: list[Page | Object] = []
     told: Object = {}
-    if given.keys() & {"pageids", "revids"}:
-        for text in _values(given.get("pageids", given.get("revids", ""))):
-            if not text.isdecimal():
-                raise InvalidInput(f"Invalid value {text[:20]!r} for an id.", where="badinteger")
-            number = int(text)
-            page = wiki.page_numbered(number) if "pageids" in given else _by_revision(wiki, number)
-            found.append(page if page is not None else {"pageid": number, "missing": True})
-        return found, told
-    normalized: list[Object] = []
     redirects: list[Object] = []
+    if given.keys() & {"pageids", "revids"}:
+        found = _by_number(wiki, given)
+    else:
+        found, normalized = _by_title(wiki, given)
+        told |= {"normalized": normalized} if normalized else {}
+    if "redirects" in given:
+        found = [_followed(wiki, page, redirects) for page in found]
+    told |= {"redirects": redirects} if redirects else {}
+    return found, told
+
+
+def _by_number(wiki: DemoWiki, given: Mapping[str, str]) -> list[Page | Object]:
+    found: list[Page | Object] = []
+    for text in _values(given.get("pageids", given.get("revids", ""))):
+        if not text.isdecimal():
+            raise InvalidInput(f"Invalid value {text[:20]!r} for an id.", where="badinteger")
+        number = int(text)
+        page = wiki.page_numbered(number) if "pageids" in given else _by_revision(wiki, number)
+        found.append(page if page is not None else {"pageid": number, "missing": True})
+    return found
+
+
+def _by_title(wiki: DemoWiki, given: Mapping[str, str]) -> tuple[list[Page | Object], list[Object]]:
+    found: list[Page | Object] = []
+    normalized: list[Object] = []
     for text in _values(given["titles"]):
         try:
             title = parse_title(text)
@@ -114,15 +129,21 @@ def pages_asked(wiki: DemoWiki, given: Mapping[str, str]) -> tuple[list[Page | O
             continue
         if title.text != text:
             normalized.append({"fromencoded": False, "from": text, "to": title.text})
-        page = wiki.page(title)
-        target = redirect_target(page.current.text) if page is not None and "redirects" in given else None
-        if target is not None:
-            redirects.append({"from": title.text, "to": target.text})
-            title, page = target, wiki.page(target)
-        found.append(page if page is not None else {"ns": title.namespace, "title": title.text, "missing": True})
-    told |= {"normalized": normalized} if normalized else {}
-    told |= {"redirects": redirects} if redirects else {}
-    return found, told
+        found.append(wiki.page(title) or _missing(title))
+    return found, normalized
+
+
+def _followed(wiki: DemoWiki, page: Page | Object, redirects: list[Object]) -> Page | Object:
+    """What a page redirects to in place of it, the step noted; a page that is no redirect stays."""
+    target = redirect_target(page.current.text) if isinstance(page, Page) else None
+    if target is None or not isinstance(page, Page):
+        return page
+    redirects.append({"from": page.title.text, "to": target.text})
+    return wiki.page(target) or _missing(target)
+
+
+def _missing(title: PageTitle) -> Object:
+    return {"ns": title.namespace, "title": title.text, "missing": True}
 
 
 def _values(text: str) -> list[str]:

@@ -1,0 +1,122 @@
+"""`headwater status` and `headwater explain`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from headwater.cli.exits import Exit
+from headwater.cli.output import print_json, print_table
+from headwater.cli.roles import RoleClient, role_clients, segment
+from headwater.kernel.clock import iso_utc
+from headwater.kernel.errors import Unavailable
+from headwater.kernel.units import format_duration
+
+
+def show_status(path: Path | None, *, token: str | None, as_json: bool) -> Exit:
+    """Ask every role; the exit status says whether all answer and are ready."""
+    _, clients = role_clients(path, token)
+    answers = {name: _ask(client) for name, client in clients.items()}
+    if as_json:
+        print_json(answers)
+    else:
+        _print_roles(answers)
+        _print_wikis(answers["propagation"]["status"])
+        _print_targets(answers["purging"]["status"])
+    if any(answer["error"] for answer in answers.values()):
+        return Exit.UNREACHABLE
+    return Exit.OK if all(answer["ready"] for answer in answers.values()) else Exit.FAILED
+
+
+def _ask(client: RoleClient) -> dict[str, Any]:
+    """Readiness and status of a role, or why it does not answer."""
+    found: dict[str, Any] = {"address": client.address, "ready": False, "checks": {}, "status": None, "error": None}
+    try:
+        readiness = client.call("GET", "/readyz").body
+        found.update(ready=readiness["ready"], checks=readiness["checks"])
+        answer = client.call("GET", "/v1/status")
+        found["status"] = answer.body if answer.status == 200 else None
+    except Unavailable as error:
+        found["error"] = error.detail
+    except (KeyError, TypeError):
+        found["error"] = f"what answers at {client.address} is not Headwater"
+    return found
+
+
+def _print_roles(answers: dict[str, dict[str, Any]]) -> None:
+    rows = []
+    for name, answer in answers.items():
+        reasons = [f"{check}: {reason}" for check, reason in answer["checks"].items() if reason]
+        state = "no answer" if answer["error"] else "ready" if answer["ready"] else "not ready"
+        rows.append((name, answer["address"], state, answer["error"] or "; ".join(reasons)))
+    print_table("Roles", ("role", "address", "state", "reasons"), rows)
+
+
+def _print_wikis(status: dict[str, Any] | None) -> None:
+    if not status or not status["wikis"]:
+        return
+    rows = []
+    for wiki in status["wikis"]:
+        dirty = " ".join(str(one["dirty"]) for one in wiki["classes"])
+        oldest = [one["stalest_ms"] for one in wiki["classes"] if one["stalest_ms"] is not None]
+        age = format_duration((status["now_ms"] - min(oldest)) / 1000) if oldest else None
+        backfill = wiki["backfill"] or {}
+        running = f"{backfill['seen']} pages seen" if backfill.get("running") else "no"
+        rows.append((wiki["wiki"], wiki["state"], wiki["pages"], dirty, wiki["in_flight"], age, wiki["dead_letters"], running))
+    columns = ("wiki", "state", "pages", "stale, class 0 1 2 3", "rendering", "stalest for", "dead letters", "backfill")
+    print_table("Wikis", columns, rows)
+
+
+def _print_targets(status: dict[str, Any] | None) -> None:
+    if not status:
+        return
+    rows = [
+        (one["name"], one["state"], one["waiting"], one["in_flight"], one["acknowledged"], one["retried"], one["parked"])
+        for one in status["targets"]
+    ]
+    if rows:
+        columns = ("target", "state", "waiting", "under way", "acknowledged", "retried", "parked")
+        print_table(f"Purging: {status['unfinished']} unfinished, {status['dead_letters']} dead letters", columns, rows)
+
+
+def show_explanation(path: Path | None, wiki: str, title: str, *, token: str | None, as_json: bool) -> None:
+    """Why a page is as it is. Raises NotFound, Unavailable."""
+    _, clients = role_clients(path, token)
+    found = clients["propagation"].fetch(f"/v1/{segment(wiki)}/pages/{segment(title)}/explain")
+    if as_json:
+        print_json(found)
+        return
+    facts = [
+        ("page", f"{found['title']} ({found['page_id']})"),
+        ("state", found["freshness"]),
+        ("stale since", _time(found["stale_since_ms"])),
+        ("class", found["urgency"]),
+        ("last commit", _time(found["committed_ms"])),
+        ("revision", found["rev"]),
+        ("redirects to", found["redirect"]),
+        ("HTML hash", found["html_hash"]),
+        ("seq, step", f"{found['seq']}, {found['step']}"),
+        ("parked because", (found["parked"] or {}).get("reason")),
+    ]
+    print_table("Page", ("", ""), [fact for fact in facts if fact[1] is not None])
+    reads = sorted(found["reads"], key=lambda read: (not read["stale"], -(read["time_ms"] or 0)))
+    rows = [(read["resource"], "changed since" if read["stale"] else "", read["cause"], _time(read["time_ms"])) for read in reads]
+    print_table(f"Made from {len(rows)} resources", ("resource", "", "last change", "at"), rows)
+    commits = [(_time(one["time_ms"]), one["cause"], "changed" if one["changed"] else "as before", one["rev"]) for one in found["commits"]]
+    if commits:
+        print_table("Last commits", ("at", "because of", "result", "revision"), commits)
+
+
+def show_dependents(path: Path | None, wiki: str, resource: str, *, limit: int, token: str | None, as_json: bool) -> None:
+    """Which pages read a resource. Raises NotFound, InvalidInput, Unavailable."""
+    _, clients = role_clients(path, token)
+    found = clients["propagation"].fetch(f"/v1/{segment(wiki)}/resources/{segment(resource)}/dependents?limit={limit}")
+    if as_json:
+        print_json(found)
+        return
+    sys.stdout.write(f"{found['count']} pages read {found['resource']}\n")
+    for title in found["titles"]:
+        sys.stdout.write(f"  {title}\n")
+
+
+def _time(time_ms: int | None) -> str | None:
+    return None if time_ms is None else iso_utc(time_ms)
