@@ -15,7 +15,17 @@ from headwater.http.openapi import openapi
 from headwater.http.problems import CONTENT_TYPE, ERROR_PROBLEMS, HTTP_PROBLEMS, internal_problem, problem_of
 from headwater.kernel import errors
 from headwater.kernel.config import Seconds
-from headwater.kernel.errors import Forbidden, HeadwaterError, InvalidConfig, InvalidInput, Overloaded, TooLarge, Unauthenticated
+from headwater.kernel.errors import (
+    Fenced,
+    Forbidden,
+    HeadwaterError,
+    InvalidConfig,
+    InvalidInput,
+    Overloaded,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 def subclasses(root: type[HeadwaterError]) -> Iterator[type[HeadwaterError]]:
@@ -51,6 +61,11 @@ def test_a_problem_tells_what_where_and_when_again() -> None:
 
 def test_a_problem_without_place_has_none() -> None:
     assert "where" not in body_of(problem_of(InvalidInput("odd")))
+
+
+def test_a_503_says_when_to_come_again_if_that_can_help() -> None:
+    assert problem_of(Unavailable("x")).headers == (("retry-after", "1"),)
+    assert problem_of(Fenced("x")).headers == ()
 
 
 def test_retry_after_is_at_least_a_second() -> None:

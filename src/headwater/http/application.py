@@ -183,6 +183,8 @@ class Application:
     def _record(self, exchange: Exchange) -> None:
         method: str = exchange.scope["method"]
         template, status = exchange.match.template, exchange.sent_status
+        if status == 0:
+            return
         duration_s = self.clock.monotonic_s() - exchange.started_s
         counted = method if method in _METHODS else "other"
         counter = self._counters.get((template, counted, status))

@@ -14,13 +14,15 @@ _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})")
 class HttpLimits(Section, frozen=True):
     """Limits and deadlines of one listener and the application behind it."""
 
-    connections_max: Annotated[int, doc("Connections served at once; more are answered 503, health endpoints excepted.")] = 1000
-    connections_hard_max: Annotated[int, doc("Connections above which new ones are dropped unanswered.")] = 1200
-    concurrency_max: Annotated[int, doc("Requests under way at once in the application.")] = 256
-    queue_max: Annotated[int, doc("Requests that may wait for a free place.")] = 256
+    connections_max: Annotated[
+        int, msgspec.Meta(ge=1), doc("Connections served at once; more are answered 503, health endpoints excepted.")
+    ] = 1000
+    connections_hard_max: Annotated[int, msgspec.Meta(ge=1), doc("Connections above which new ones are dropped unanswered.")] = 1200
+    concurrency_max: Annotated[int, msgspec.Meta(ge=1), doc("Requests under way at once in the application.")] = 256
+    queue_max: Annotated[int, msgspec.Meta(ge=0), doc("Requests that may wait for a free place.")] = 256
     queue_time_max: Annotated[Seconds, doc("Longest wait for a free place before 503.")] = Seconds.of("200ms")
     retry_after: Annotated[Seconds, doc("`Retry-After` of a 503 of an overloaded server; whole seconds.")] = Seconds.of("1s")
-    headers_max: Annotated[int, doc("Header fields of a request; more are answered 431.")] = 100
+    headers_max: Annotated[int, msgspec.Meta(ge=1), doc("Header fields of a request; more are answered 431.")] = 100
     header_bytes_max: Annotated[Bytes, doc("Bytes of all header fields of a request; more are answered 431.")] = Bytes.of("32KiB")
     target_bytes_max: Annotated[Bytes, doc("Bytes of a request target; more are answered 414.")] = Bytes.of("8KiB")
     header_timeout: Annotated[Seconds, doc("Time in which the head of a request must be complete, else 408.")] = Seconds.of("10s")
@@ -32,6 +34,10 @@ class HttpLimits(Section, frozen=True):
     linger: Annotated[Seconds, doc("Time a closed connection is still read from, so that the answer arrives.")] = Seconds.of("1s")
     drain: Annotated[Seconds, doc("Time for requests under way to end when the server stops.")] = Seconds.of("8s")
     access_log: Annotated[bool, doc("Log every request; without it only answers of 500 and above are logged.")] = False
+
+    def __post_init__(self) -> None:
+        if self.connections_hard_max < self.connections_max:
+            raise ValueError("connections_hard_max is below connections_max")
 
 
 class ClientConfig(Section, frozen=True):

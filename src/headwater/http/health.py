@@ -39,7 +39,9 @@ def health_routes(role: Role, routes: Sequence[Route], readiness: Sequence[Readi
         return Response(200 if ready else 503, body, content_type="application/json")
 
     async def metrics(request: Request) -> Response:
-        return Response(200, role.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
+        # Writing thousands of series takes milliseconds, which the loop must not lose.
+        text = await asyncio.to_thread(role.exposition)
+        return Response(200, text, content_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def description(request: Request) -> Response:
         return Response(200, document, content_type="application/json")

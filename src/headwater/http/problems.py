@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import orjson
 
 from headwater.http.messages import Response
-from headwater.kernel.errors import HeadwaterError
+from headwater.kernel.errors import HeadwaterError, Retry
 
+RETRY_AFTER_S = 1.0
+"""When to try again after a 503 whose error does not know better."""
 CONTENT_TYPE = "application/problem+json"
 
 
@@ -75,8 +77,11 @@ def problem(code: str, detail: str, *, where: str | None = None, headers: tuple[
 def problem_of(error: HeadwaterError) -> Response:
     """The answer that `error` becomes; its detail is shown, since details hold no secrets."""
     headers: tuple[tuple[str, str], ...] = ()
-    if error.retry_after_s is not None:
-        headers = (("retry-after", str(max(1, math.ceil(error.retry_after_s)))),)
+    retry_after_s = error.retry_after_s
+    if retry_after_s is None and error.retry is Retry.LATER and problem_type(error.code).status == 503:
+        retry_after_s = RETRY_AFTER_S
+    if retry_after_s is not None:
+        headers = (("retry-after", str(max(1, math.ceil(retry_after_s)))),)
     if error.code == "unauthenticated":
         headers = (*headers, ("www-authenticate", 'Bearer realm="headwater"'))
     return problem(error.code, error.detail, where=error.where, headers=headers)

@@ -30,8 +30,10 @@ __all__ = ["Listener", "serve"]
 
 _log = structlog.get_logger(__name__)
 
-SLICE_BYTES = 65_536
-"""Bytes given to the parser at once: bounds how many pipelined requests are held as parsed."""
+SLICE_BYTES = 4096
+"""Bytes given to the parser at once, beside the rest of a body: bounds how many pipelined requests are held as parsed."""
+BODY_BUFFER_BYTES = 65_536
+"""Bytes of a body that may wait for the application before reading pauses."""
 DRAIN_BYTES_MAX = 65_536
 """Rest of a body that is still read after an early answer so that the connection can go on."""
 DISCARD_BYTES_MAX = 16 * 1024 * 1024
@@ -232,17 +234,21 @@ class Connection(HttpToolsProtocol):
             self._feed(data)
 
     def _feed(self, data: bytes) -> None:
-        if len(data) <= SLICE_BYTES:
-            self._parse(data)
-        else:
-            for start in range(0, len(data), SLICE_BYTES):
-                self._parse(data[start : start + SLICE_BYTES])
-                if self._input_over:
-                    break
-                if self.pipeline:
-                    self._held = data[start + SLICE_BYTES :]
-                    break
+        start = 0
+        while start < len(data) and not self._input_over:
+            if self.pipeline:
+                self._held = data[start:]
+                self.flow.pause_reading()
+                break
+            end = start + max(SLICE_BYTES, self._body_bytes_left())
+            self._parse(data if start == 0 and end >= len(data) else data[start:end])
+            start = end
         self._set_deadline()
+
+    def _body_bytes_left(self) -> int:
+        if self._receiving is not Wait.BODY or self.cycle.head.length is None:
+            return 0
+        return self.cycle.head.length - self._body_bytes
 
     def _feed_held(self) -> None:
         data, self._held = self._held, b""
@@ -287,7 +293,7 @@ class Connection(HttpToolsProtocol):
         if self._receiving is Wait.HEAD:
             if self._raw_bytes > limit + len(self.url) + 64:
                 self._refuse(self._meter.too_large())
-        elif self._raw_bytes - self._body_bytes > 2 * limit + SLICE_BYTES + _CHUNK_OVERHEAD * self._body_bytes:
+        elif self._raw_bytes - self._body_bytes > 3 * limit + SLICE_BYTES + _CHUNK_OVERHEAD * self._body_bytes:
             self._refuse(self._meter.too_large())
 
     def _refuse(self, refused: Refused | None) -> None:
@@ -421,7 +427,7 @@ class Connection(HttpToolsProtocol):
         if cycle.response_complete:
             return
         cycle.body += body
-        if len(cycle.body) > SLICE_BYTES:
+        if len(cycle.body) > BODY_BUFFER_BYTES:
             self.flow.pause_reading()
         cycle.message_event.set()
 
@@ -476,7 +482,9 @@ class Connection(HttpToolsProtocol):
         if self.closing:
             return
         if self._receiving is Wait.BODY:
-            if self._body_progressed and not self.cycle.waiting_for_100_continue:
+            if self.cycle.waiting_for_100_continue:
+                self._rest()
+            elif self._body_progressed:
                 self._arm_body()
         elif self._receiving is Wait.HEAD:
             if self._wait is not Wait.HEAD:
@@ -627,12 +635,12 @@ async def serve(listeners: Sequence[Listener], *, stop: asyncio.Event, started: 
     """
     with _bound(listeners):
         servers = [_Server(listener) for listener in listeners]
-        for server in servers:
-            await server.start()
-            _log.info("listening", role=server.listener.app.role, host=server.listener.host, port=server.listener.bound_port)
-        if started is not None:
-            started.set()
         try:
+            for server in servers:
+                await server.start()
+                _log.info("listening", role=server.listener.app.role, host=server.listener.host, port=server.listener.bound_port)
+            if started is not None:
+                started.set()
             await stop.wait()
         finally:
             await asyncio.gather(*(server.drain() for server in servers))
