@@ -9,7 +9,7 @@ import pytest
 from headwater.http.messages import Response
 from headwater.propagation.config import PropagationConfig, ReadPolicy
 from headwater.propagation.metrics import BODIES_REPAIRED
-from headwater.propagation.model import Failed
+from headwater.propagation.model import Failed, Gone, Title
 from headwater.testing.propagation_world import World, header, world
 
 Case = Callable[[World], Awaitable[None]]
@@ -198,6 +198,16 @@ class CountingRenderer:
         self.render = wiki.render  # type: ignore[attr-defined]
         self.pages = wiki.pages  # type: ignore[attr-defined]
         self.resolve = resolve
+
+
+def test_a_page_that_vanishes_while_it_is_waited_for_does_not_exist() -> None:
+    async def case(made: World) -> None:
+        await rivers(made)
+        await made.wiki.edit("Silent", "quiet", silent=True)
+        made.wiki.answers["Silent"].append(Gone(Title("Silent")))
+        assert (await made.get("/v1/rivers/html/Silent")).status == 404
+
+    run(case)
 
 
 def test_too_many_waiting_readers_are_refused_at_once() -> None:

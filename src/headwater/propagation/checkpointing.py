@@ -7,10 +7,10 @@ import asyncio
 
 import structlog
 
-from headwater.kernel.errors import OutcomeUnknown, StorageFull, Unavailable
+from headwater.kernel.errors import OutcomeUnknown, Overloaded, StorageFull, Unavailable
 from headwater.kernel.failpoints import failpoint
 from headwater.propagation.metrics import CHECKPOINT_SECONDS, CHECKPOINTS, WRITES_DELAYED
-from headwater.propagation.streams import changes_of_wiki, group_of
+from headwater.propagation.streams import changes_of_wiki
 from headwater.propagation.tenure import Tenure
 
 _log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ class Checkpointer:
                 continue
             try:
                 await self.save()
-            except (StorageFull, Unavailable, OutcomeUnknown) as error:  # the next checkpoint holds what this one did
+            except (StorageFull, Unavailable, Overloaded, OutcomeUnknown) as error:  # the next checkpoint holds what this one did
                 self._around.inc(WRITES_DELAYED)
                 _log.warning("checkpoint_delayed", wiki=self._around.wiki, reason=error.code)
 
@@ -54,5 +54,4 @@ class Checkpointer:
             self.saved_ms = self._around.clock.now_ms()
             self._around.inc(CHECKPOINTS)
             self._around.observe(CHECKPOINT_SECONDS, self._around.clock.monotonic_s() - began_s)
-            position = {changes_of_wiki(self._around.wiki): self._tenure.offset(checkpoint.applied)}
-            await self._around.log.advance(group_of(self._around.wiki), position)
+            await self._tenure.guard({changes_of_wiki(self._around.wiki): self._tenure.offset(checkpoint.applied)})

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from headwater.kernel.errors import InvalidInput, OutcomeUnknown, StorageFull, TooLarge, Unavailable
+from headwater.kernel.errors import InvalidInput, OutcomeUnknown, Overloaded, StorageFull, TooLarge, Unavailable
 from headwater.kernel.failpoints import failpoint
 from headwater.log.model import NewRecord, Position
 from headwater.propagation.codec import encode_commit
@@ -197,7 +197,7 @@ class Committer:
                 planned = self._without_hidden(planned)
                 await self._append(planned, letters)
                 return
-            except (StorageFull, Unavailable):
+            except (StorageFull, Unavailable, Overloaded):
                 self._around.inc(WRITES_DELAYED)
                 await self._around.clock.sleep(self._around.config.full_retry_delay)
 
@@ -213,6 +213,7 @@ class Committer:
 
     async def _bodies_of(self, planned: Sequence[Planned]) -> tuple[dict[BodyHash, bytes], list[BodySource]]:
         """The bodies to put: what changed, and what a cutoff says is still current but is not there (it was erased or lost)."""
+        await asyncio.sleep(0)
         cut = {plan.decision.record.html_hash for plan in planned if not plan.decision.changed}
         absent = await self._around.bodies.absent([body for body in cut if body is not None])
         bodies: dict[BodyHash, bytes] = {}
@@ -244,10 +245,12 @@ class Committer:
     async def _append(self, planned: Sequence[Planned], letters: Sequence[DeadLetter]) -> None:
         records: list[NewRecord] = [dead_letter_record(self._around.wiki, letter) for letter in letters]
         last: list[int] = []
+        slices = Slices(self._around.clock)
         for plan in planned:
             records.extend(self._commit_records(plan))
             last.append(len(records) - 1)
             records.extend(self._news_of(plan))
+            await slices.breathe()
         if not records:
             return
         failpoint("commit.append")

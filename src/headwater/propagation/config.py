@@ -25,7 +25,7 @@ class PropagationConfig(Section, frozen=True):
 
     inputs_batch_max: Annotated[Count, doc("Most events turned into changes in one append.")] = 500
     apply_batch_max: Annotated[Count, doc("Most changes applied between two looks at other work.")] = 200
-    commit_batch_max: Annotated[Count, doc("Most renders committed in one append.")] = 200
+    commit_batch_max: Annotated[Count, doc("Most renders committed in one append.")] = 100
     commit_bytes_max: Annotated[Bytes, doc("Bodies of one group of commits; one larger body is committed alone.")] = Bytes.of("32MiB")
     body_bytes_max: Annotated[Bytes, doc("Largest body that is stored; a page with a larger one is parked.")] = Bytes.of("16MiB")
 

@@ -71,7 +71,7 @@ def _record(outcome: Rendered | Gone, before: CommitRecord | None, attempt: Atte
     html_hash, redirect, rev = None, None, None
     reads = frozenset({existence(outcome.title)})
     if isinstance(outcome, Rendered):
-        html_hash = BodyHash(hashlib.sha256(outcome.body).hexdigest())
+        html_hash = outcome.body_hash or BodyHash(hashlib.sha256(outcome.body).hexdigest())
         redirect, rev = outcome.redirect, outcome.rev
         reads |= outcome.reads | {content(outcome.title)}
     record = CommitRecord(

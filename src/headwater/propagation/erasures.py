@@ -5,7 +5,7 @@ Invariant: a checkpoint never covers a change whose erasure has not been carried
 
 from dataclasses import dataclass
 
-from headwater.kernel.errors import OutcomeUnknown, StorageFull, Unavailable
+from headwater.kernel.errors import OutcomeUnknown, Overloaded, StorageFull, Unavailable
 from headwater.propagation.metrics import ERASED, WRITES_DELAYED
 from headwater.propagation.model import Change, Lease, Lsn, PageKey
 from headwater.propagation.surroundings import Surroundings
@@ -50,7 +50,7 @@ class Erasures:
             hidden = self._pending[0]
             try:
                 gone = await self._around.bodies.erase_revision(self._around.wiki, hidden.page, hidden.rev)
-            except (StorageFull, Unavailable, OutcomeUnknown):
+            except (StorageFull, Unavailable, Overloaded, OutcomeUnknown):
                 self._around.inc(WRITES_DELAYED)
                 await self._around.clock.sleep(self._around.config.full_retry_delay)
                 continue

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
-from headwater.kernel.errors import Corrupted, InvalidInput, NotFound, OffsetTrimmed, StorageFull, Unavailable
+from headwater.kernel.errors import Corrupted, InvalidInput, NotFound, OffsetTrimmed, Overloaded, StorageFull, Unavailable
 from headwater.kernel.failpoints import failpoint
 from headwater.log.model import BEFORE_FIRST, Batch, NewRecord, Offset, PartitionId, Record
 from headwater.propagation.changes import STREAMS, SourceEvent, changes_of_batch, parse_time_ms
@@ -21,7 +21,7 @@ from headwater.propagation.codec import encode_change
 from headwater.propagation.metrics import CHANGES_WRITTEN, EVENTS_READ, EVENTS_UNUSABLE, INPUT_LAG_SECONDS, WRITES_DELAYED
 from headwater.propagation.model import Change
 from headwater.propagation.notes import Inputs, note_record
-from headwater.propagation.streams import INPUTS_KEY, changes_of_wiki, group_of
+from headwater.propagation.streams import INPUTS_KEY, changes_of_wiki
 from headwater.propagation.surroundings import Slices, event_or_timeout, run_together
 from headwater.propagation.tenure import Tenure
 
@@ -69,7 +69,7 @@ class InputReader:
         """Read and write until stopped. Raises Fenced, OutcomeUnknown, Corrupted (events were trimmed before they were read)."""
         partitions = await self._partitions()
         started = {partition: self._taken.get(partition, BEFORE_FIRST) for partition in partitions}
-        await self._around.log.advance(group_of(self._around.wiki), started)
+        await self._tenure.guard(started)
         await run_together(self._write_all(), *(self._follow(partition) for partition in partitions))
 
     async def _partitions(self) -> Sequence[PartitionId]:
@@ -186,7 +186,7 @@ class InputReader:
         await self.repeat(records)
         self._saved = positions
         self._around.inc(CHANGES_WRITTEN, len(changes))
-        await self._around.log.advance(group_of(self._around.wiki), positions)
+        await self._tenure.guard(positions)
 
     async def repeat(self, records: Sequence[NewRecord]) -> None:
         """Append under the fence of the changes, again and again while the disk is full or the log does not answer."""
@@ -194,7 +194,7 @@ class InputReader:
             try:
                 await self._around.log.append_atomic(records, fence=self._tenure.changes_fence)
                 return
-            except (StorageFull, Unavailable):
+            except (StorageFull, Unavailable, Overloaded):
                 self._around.inc(WRITES_DELAYED)
                 await self._around.clock.sleep(self._around.config.full_retry_delay)
 

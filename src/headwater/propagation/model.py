@@ -109,13 +109,17 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A render. `reads` includes negative reads (resources that do not exist); `body` is normalised."""
+    """A render. `reads` includes negative reads (resources that do not exist); `body` is normalised.
+
+    `body_hash` is the hash of `body` where somebody has computed it already: of a large body outside the event loop.
+    """
 
     title: Title
     body: bytes
     reads: frozenset[Resource]
     rev: int
     redirect: Title | None = None
+    body_hash: BodyHash | None = None
 
 
 @dataclass(frozen=True, slots=True)

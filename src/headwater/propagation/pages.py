@@ -6,7 +6,6 @@ is made again, and never served.
 """
 
 import asyncio
-import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from headwater.propagation.owner import Epoch, Owner, OwnerState
 from headwater.propagation.ports import BodySource, RenderRequest
 from headwater.propagation.shard import Freshness
 from headwater.propagation.streams import changes_of_wiki
-from headwater.propagation.surroundings import Surroundings
+from headwater.propagation.surroundings import Surroundings, hash_of
 from headwater.propagation.waiters import Waiters
 
 _log = structlog.get_logger(__name__)
@@ -148,6 +147,8 @@ class Pages:
             tenure = self.epoch().tenure
             record, freshness = tenure.shard.current(page), tenure.shard.freshness(page)
             has_body = record is not None and record.html_hash is not None
+            if tenure.shard.title(page) is None:  # it turned out to be gone, and nothing depends on it
+                raise NotFound("the page does not exist")
             if freshness is Freshness.FRESH:
                 return _existing(page, record, freshness)
             if page in tenure.dead_letters and page in tenure.shard.parked():
@@ -211,7 +212,7 @@ class Pages:
         epoch = self.epoch()
         floor = epoch.tenure.shard.applied
         outcome = await self._around.renderer.render(RenderRequest(record.page, record.title, floor, {}))
-        if isinstance(outcome, Rendered) and await _hash(outcome.body) == record.html_hash:
+        if isinstance(outcome, Rendered) and await hash_of(outcome.body) == record.html_hash:
             source = BodySource(self._around.wiki, record.page, outcome.rev, record.html_hash)
             await self._around.bodies.put({record.html_hash: outcome.body}, [source])
             return outcome.body
@@ -232,9 +233,3 @@ def _existing(page: PageKey, record: CommitRecord | None, freshness: Freshness) 
     if record is None or record.html_hash is None:
         raise NotFound("the page does not exist")
     return Located(page, record, freshness)
-
-
-async def _hash(body: bytes) -> str:
-    if len(body) <= 64 * 1024:
-        return hashlib.sha256(body).hexdigest()
-    return await asyncio.to_thread(lambda: hashlib.sha256(body).hexdigest())

@@ -6,13 +6,14 @@ Within the windows the classes of all wikis take turns (`turns.py`).
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 from headwater.kernel.failpoints import failpoint
 from headwater.propagation.committing import Committer, Finished
 from headwater.propagation.metrics import RENDER_SECONDS, SKIPPED
-from headwater.propagation.model import Failed, Lease, Resource, Retry, Urgency
+from headwater.propagation.model import Failed, Lease, Rendered, Resource, Retry, Urgency
 from headwater.propagation.ports import RenderRequest
-from headwater.propagation.surroundings import event_or_timeout, stop_tasks
+from headwater.propagation.surroundings import event_or_timeout, hash_of, stop_tasks
 from headwater.propagation.tenure import Tenure
 from headwater.propagation.turns import Turns
 from headwater.propagation.window import Window, WindowLimits
@@ -123,4 +124,6 @@ class Dispatcher:
             window.overloaded(now_ms=self._around.clock.now_ms())
         else:
             window.answered(took_s * 1000, failed=isinstance(outcome, Failed))
+        if isinstance(outcome, Rendered):
+            outcome = replace(outcome, body_hash=await hash_of(outcome.body))
         await self._committer.offer(Finished(lease, outcome, behind))

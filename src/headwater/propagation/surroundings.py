@@ -1,6 +1,7 @@
 """What the owner of a shard is surrounded by: its wiki, its configuration and everything it reaches through a port."""
 
 import asyncio
+import hashlib
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,10 @@ from headwater.kernel.metrics import Metric, Metrics
 from headwater.log.ports import Log
 from headwater.mediawiki.config import WikiConfig
 from headwater.propagation.config import PropagationConfig
+from headwater.propagation.model import BodyHash
 from headwater.propagation.ports import BodyStore, CheckpointStore, Renderer, Site
 
+HASHED_INLINE_BYTES_MAX = 128 * 1024
 SLICE_S = 0.002  # a loop that has worked this long lets the others go first: nothing holds the event loop for 5 ms
 
 
@@ -67,6 +70,13 @@ class Slices:
         if self._clock.monotonic_s() - self._since_s >= SLICE_S:
             await asyncio.sleep(0)
             self._since_s = self._clock.monotonic_s()
+
+
+async def hash_of(body: bytes) -> BodyHash:
+    """The hash of `body`; of a large one computed in a thread, where SHA-256 runs without the interpreter lock."""
+    if len(body) <= HASHED_INLINE_BYTES_MAX:
+        return BodyHash(hashlib.sha256(body).hexdigest())
+    return await asyncio.to_thread(lambda: BodyHash(hashlib.sha256(body).hexdigest()))
 
 
 async def event_or_timeout(event: asyncio.Event, clock: Clock, timeout_s: float | None) -> bool:

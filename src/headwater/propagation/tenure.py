@@ -9,22 +9,27 @@ append changes between the two claims: the new one reads them, because it reads 
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from headwater.kernel.errors import Corrupted, OffsetTrimmed
+import structlog
+
+from headwater.kernel.errors import Corrupted, OffsetTrimmed, OutcomeUnknown, Overloaded, StorageFull, Unavailable
 from headwater.log.model import BEFORE_FIRST, Batch, Fence, Offset, PartitionId
 from headwater.propagation.codec import decode_change, decode_commit
 from headwater.propagation.erasures import Erasures
-from headwater.propagation.metrics import RECOVERIES, RECOVERY_SECONDS
+from headwater.propagation.metrics import RECOVERIES, RECOVERY_SECONDS, WRITES_DELAYED
 from headwater.propagation.model import Change, Lease, Lsn, PageKey, Title
 from headwater.propagation.notes import Identity, Notes, identity_base, note_record, read_notes
 from headwater.propagation.parking import DeadLetter, read_dead_letters
 from headwater.propagation.ports import Checkpoint, Titles
 from headwater.propagation.shard import Shard
-from headwater.propagation.streams import IDENTITY_KEY, changes_of_wiki, commits_of_wiki, owned_changes, owned_commits
+from headwater.propagation.streams import IDENTITY_KEY, changes_of_wiki, commits_of_wiki, group_of, owned_changes, owned_commits
 from headwater.propagation.surroundings import Slices, Surroundings
 
 READ_MAX = 500
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -66,6 +71,14 @@ class Tenure:
         """The lowest floor of a render under way; `applied` if there is none."""
         return min((lease.floor for lease in self.in_flight.values()), default=self.shard.applied)
 
+    async def guard(self, positions: Mapping[PartitionId, Offset]) -> None:
+        """Let the log trim up to `positions`. Where it cannot be told now, the next call says more: nothing depends on it but space."""
+        try:
+            await self.around.log.advance(group_of(self.around.wiki), positions)
+        except (StorageFull, Unavailable, Overloaded, OutcomeUnknown) as error:
+            self.around.inc(WRITES_DELAYED)
+            _log.warning("guard_delayed", wiki=self.around.wiki, reason=error.code)
+
     def touched(self) -> None:
         """Note that the state changed and that there may be work."""
         self.activity += 1
@@ -90,7 +103,7 @@ async def begin(around: Surroundings) -> Tenure:
     shard = Shard(epoch=commits_fence.epoch, log_base=identity.base, replication_window_ms=window_ms)
     if checkpoint is not None:
         await _refuse_newer_checkpoint(around, checkpoint)
-        shard.load(checkpoint)
+        await asyncio.to_thread(shard.load, checkpoint)  # long, and nobody else has this shard yet
     erasures = Erasures(around)
     tenure = Tenure(
         around=around,
