@@ -1,0 +1,1 @@
+"""The wiki as a client sees it: action API, titles, recent changes."""

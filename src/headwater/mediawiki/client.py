@@ -22,7 +22,7 @@ from headwater.kernel.metrics import Metrics
 from headwater.mediawiki import metrics as m
 from headwater.mediawiki.answers import Answer, ApiError, LoginAnswer, ParseAnswer, SiteAnswer, UserAnswer
 from headwater.mediawiki.config import WikiConfig
-from headwater.mediawiki.errors import AnswerTooLarge, WikiBusy, WikiRefused, WikiUnavailable
+from headwater.mediawiki.errors import AnswerTooLarge, WikiBusy, WikiError, WikiRefused, WikiUnavailable
 from headwater.mediawiki.ports import A, Value
 from headwater.mediawiki.titles import SiteInfo, site_info
 
@@ -166,8 +166,8 @@ class WikiClient:
                 result = await self._exchange(answer, parameters)
             outcome = "ok"
             return result
-        except (WikiUnavailable, WikiBusy, WikiRefused, AnswerTooLarge) as error:
-            outcome = error.code
+        except WikiError as error:
+            outcome = error.outcome
             raise
         finally:
             self._metrics.inc(m.REQUESTS, wiki=self._name, outcome=outcome)

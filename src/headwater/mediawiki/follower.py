@@ -23,6 +23,7 @@ from headwater.log.ports import Log
 from headwater.mediawiki import metrics as m
 from headwater.mediawiki.answers import Answer, PageInfo, PagesAnswer
 from headwater.mediawiki.config import Source
+from headwater.mediawiki.errors import WikiError
 from headwater.mediawiki.ports import TITLES_MAX, ActionApi, EventSink
 from headwater.mediawiki.position import POSITION_KEY, FollowerPosition, Window, decode, encode
 from headwater.mediawiki.recentchanges import (
@@ -294,12 +295,13 @@ class Follower:
     def _failed(self, error: HeadwaterError) -> float:
         """Remember a failed poll; returns for how many seconds to wait."""
         errors = self._status.errors_in_a_row + 1
-        self._status = replace(self._status, state="waiting", errors_in_a_row=errors, last_error=f"{error.code}: {error.detail}")
-        self._metrics.inc(m.FOLLOWER_ERRORS, wiki=self._wiki, code=error.code)
+        code = f"wiki-{error.outcome}" if isinstance(error, WikiError) else error.code
+        self._status = replace(self._status, state="waiting", errors_in_a_row=errors, last_error=f"{code}: {error.detail}")
+        self._metrics.inc(m.FOLLOWER_ERRORS, wiki=self._wiki, code=code)
         self._metrics.set(m.FOLLOWER_LAG_SECONDS, self._lag_s() or 0.0, wiki=self._wiki)
         backoff_s = min(BACKOFF_S_MAX, float(self._config.poll_interval) * 2.0 ** min(errors, 10)) * (0.5 + self._ids.jitter() / 2)
         wait_s = max(backoff_s, error.retry_after_s or 0.0)
-        _log.warning("follower_poll_failed", wiki=self._wiki, code=error.code, detail=error.detail, wait_s=round(wait_s, 3))
+        _log.warning("follower_poll_failed", wiki=self._wiki, code=code, detail=error.detail, wait_s=round(wait_s, 3))
         return wait_s
 
     def _lag_s(self) -> float | None:

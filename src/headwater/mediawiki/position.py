@@ -4,7 +4,8 @@ Rows are ordered by whole seconds, and a row may appear after younger ones: a lo
 a row of second T appear no later than T + overlap. A `Window` says that the list was read *after* second `covered_s` from `covered_s -
 overlap` on. A row that had not appeared then appears after `covered_s`, so it carries a T above `covered_s - overlap`: the next reading,
 which begins there, meets it. Hence the invariants: `covered_s` never passes the second at which the reading that it speaks of began, nor
-the last row of the page read while other pages of that reading are outstanding; ids of all rows met at or after `covered_s - overlap` are in `seen`.
+the last row of the page read while other pages of that reading are outstanding; ids of all rows met at or after `covered_s - overlap` are
+in `seen`.
 """
 
 from collections.abc import Iterable

@@ -217,7 +217,7 @@ def outcome_of(error: HeadwaterError) -> Retry | Failed:
         case WikiRefused() if error.api_code in _RACES:
             return Retry(_RACE_RETRY_S, f"the page changed meanwhile ({error.api_code})")
         case WikiRefused() | AnswerTooLarge():
-            return Failed(f"{error.code}: {error.detail}")
+            return Failed(f"the wiki refuses: {error.detail}")
         case WikiBusy():
             return Retry(error.retry_after_s or _BUSY_RETRY_S, error.detail)
         case _:
