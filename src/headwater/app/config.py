@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
+from headwater.console.config import ConsoleConfig
 from headwater.events.config import EventsConfig
 from headwater.http.config import ClientConfig, HttpLimits, parse_listen
 from headwater.kernel.config import Section, doc
@@ -46,6 +47,7 @@ class HeadwaterConfig(Section, frozen=True):
     events: Annotated[EventsConfig, doc("The intake.")] = EventsConfig()
     propagation: Annotated[PropagationConfig, doc("Propagation and the pages API.")] = PropagationConfig()
     purging: Annotated[PurgingConfig, doc("Caches and how they are purged.")] = PurgingConfig()
+    console: Annotated[ConsoleConfig, doc("The status page.")] = ConsoleConfig()
     clients: Annotated[
         tuple[ClientConfig, ...], doc("Who may call. Without any, every caller on this machine may do everything, and no other is let in.")
     ] = ()
@@ -59,6 +61,7 @@ class HeadwaterConfig(Section, frozen=True):
             "events": self.events.listen,
             "propagation": self.propagation.listen,
             "purging": self.purging.listen,
+            "console": self.console.listen,
         }
 
     def followed(self) -> dict[str, WikiConfig]:

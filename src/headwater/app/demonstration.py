@@ -17,6 +17,7 @@ from headwater.app.demo.wiki import DemoWiki
 from headwater.app.demo.wiki_api import WikiApi
 from headwater.app.platform import Platform
 from headwater.app.roles import ROLES
+from headwater.console.config import ConsoleConfig
 from headwater.events.config import EventsConfig
 from headwater.http.application import application
 from headwater.http.config import HttpLimits
@@ -74,6 +75,7 @@ def config_of(ports: Ports, data_dir: Path) -> HeadwaterConfig:
             targets=(TargetConfig(name="cache", url=f"http://127.0.0.1:{ports.cache}"),),
             origin_timeout_max=ORIGIN_TIMEOUT_MAX,
         ),
+        console=ConsoleConfig(listen=f"127.0.0.1:{ports.console}"),
         logging=LoggingConfig(level=LogLevel.WARNING),
         storage=StorageConfig(ballast_bytes=Bytes(0)),
     )
@@ -114,9 +116,10 @@ async def run_demonstration(
     async with AsyncExitStack() as stack:
         cache = DemoCache(f"http://127.0.0.1:{ports.pages}", clock=clock)
         stack.push_async_callback(cache.close)
-        await stack.enter_async_context(_served(_surroundings(ports, wiki, cache, platform.metrics, clock)))
+        demo = Demonstration(ports, wiki, cache, platform.metrics, clock)
+        await stack.enter_async_context(_served(_listeners(demo)))
         running = await stack.enter_async_context(_running(platform))
-        working = asyncio.create_task(work(Demonstration(ports, wiki, cache, platform.metrics, clock)))
+        working = asyncio.create_task(work(demo))
         try:
             await asyncio.wait((working, running), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -128,17 +131,21 @@ async def run_demonstration(
     raise AssertionError("unreachable")
 
 
-def _surroundings(ports: Ports, wiki: DemoWiki, cache: DemoCache, metrics: Metrics, clock: Clock) -> list[Listener]:
-    """Listeners of what surrounds Headwater."""
-    api = WikiApi(wiki, clock=clock, server=f"http://127.0.0.1:{ports.wiki}")
+def _listeners(demo: Demonstration) -> list[Listener]:
+    """Where the wiki and the cache are served."""
+    ports, clock = demo.ports, demo.clock
+    api = WikiApi(demo.wiki, clock=clock, server=f"http://127.0.0.1:{ports.wiki}")
     limits = HttpLimits(drain=Seconds.of("1s"))
     routes: tuple[tuple[str, int, Sequence[Route]], ...] = (
         ("demo-wiki", ports.wiki, api.routes()),
-        ("demo-cache", ports.cache, cache.routes()),
+        ("demo-cache", ports.cache, demo.cache.routes()),
     )
     return [
         Listener(
-            "127.0.0.1", port, application(own, role=role, metrics=metrics, readiness=(), clients=(), limits=limits, clock=clock), limits
+            "127.0.0.1",
+            port,
+            application(own, role=role, metrics=demo.metrics, readiness=(), clients=(), limits=limits, clock=clock),
+            limits,
         )
         for role, port, own in routes
     ]

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from headwater.app.config import HeadwaterConfig
+from headwater.app.console_role import start_console
 from headwater.app.events_role import event_stream_specs, start_events
 from headwater.app.maintenance import maintain_log, watch_loop
 from headwater.app.metrics import CATALOGUE, RELOADS, STARTED
@@ -121,6 +122,8 @@ class Platform:
                 return role
             case "purging":
                 return await start_purging(around, self._served)
+            case "console":
+                return await start_console(around)
             case _:
                 raise AssertionError(name)
 

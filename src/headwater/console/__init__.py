@@ -1,0 +1,1 @@
+"""What an operator sees: one page, made of what the roles say of themselves."""
