@@ -1,0 +1,1 @@
+"""The log: the port, its values, and its engines."""

@@ -27,6 +27,7 @@ def open_writer(path: Path, *, config: StorageConfig, vfs: str | None) -> apsw.C
     connection.pragma("cache_size", -(config.writer_cache_bytes // 1024))
     connection.pragma("journal_size_limit", int(config.wal_bytes_max))
     connection.wal_autocheckpoint(0)
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     return connection
 
 
@@ -34,6 +35,7 @@ def open_reader(path: Path, *, config: StorageConfig, vfs: str | None) -> apsw.C
     """A connection that cannot write. It is not opened read-only since readers of a WAL update its index."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs, statementcachesize=STATEMENTS_CACHED)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     connection.pragma("query_only", True)
     connection.pragma("trusted_schema", False)
     connection.pragma("cache_size", -(config.reader_cache_bytes // 1024))

@@ -170,7 +170,8 @@ class Database:
 
     def _answer(self, group: Sequence[Item]) -> None:
         """Called in the writer thread: one wake-up of the loop for the whole group."""
-        self._loop.call_soon_threadsafe(self._answer_callers, group)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._answer_callers, group)
 
     def _answer_callers(self, group: Sequence[Item]) -> None:
         self._waiting -= len(group)

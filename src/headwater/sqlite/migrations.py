@@ -75,6 +75,7 @@ def migrate(connection: apsw.Connection, migrations: Sequence[Migration], *, now
                 (migration.number, migration.oldest_reader, now_ms),
             )
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")

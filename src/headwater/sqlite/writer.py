@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
@@ -17,7 +18,7 @@ import apsw
 import structlog
 
 from headwater.kernel.clock import Clock
-from headwater.kernel.errors import OutcomeUnknown, StorageFull
+from headwater.kernel.errors import OutcomeUnknown, StorageFull, Unavailable
 from headwater.kernel.metrics import Metrics
 from headwater.sqlite import metrics as m
 from headwater.sqlite.ballast import Allocate, Ballast
@@ -89,6 +90,7 @@ class Writer:
         self._queue: SimpleQueue[Item | None] = SimpleQueue()
         self._ballast_tried_s = clock.monotonic_s()
         self._full = False
+        self._ended = False
         self._wal_pages = 0
         self._page_bytes = int(connection.pragma("page_size"))
         self._thread = threading.Thread(target=self._run, name=f"sqlite-{name}", daemon=True)
@@ -103,6 +105,8 @@ class Writer:
     def put(self, item: Item) -> None:
         """Hand in one write. Thread-safe, never blocks."""
         self._queue.put(item)
+        if self._ended:
+            self._refuse_rest()
 
     def stop(self) -> None:
         """End after what has been handed in."""
@@ -114,14 +118,28 @@ class Writer:
         try:
             self._serve()
             self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
-            self._connection.close()
         except _Stopped:
             pass
         except BaseException:
             # Nobody would ever be answered again, so a defect here has to end the process.
             logger.exception("sqlite_writer_failed", database=self._name)
-            self._end_process()
+            with suppress(_Stopped):
+                self._end_process()
+        self._connection.close()
+        self._ended = True
+        self._refuse_rest()
         self._closed()
+
+    def _refuse_rest(self) -> None:
+        """Answer what nobody will run any more."""
+        rest: list[Item] = []
+        with suppress(Empty):
+            while True:
+                item = self._queue.get_nowait()
+                if item is not None:
+                    item.error = Unavailable("the database has been closed")
+                    rest.append(item)
+        self._answer(rest)
 
     def _serve(self) -> None:
         stopping = False

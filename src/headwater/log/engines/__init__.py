@@ -1,0 +1,1 @@
+"""Engines of log: one adapter per technology, strangers to each other."""

@@ -69,7 +69,8 @@ def read_batch(connection: apsw.Connection, source: Source, after: Offset, *, li
             return Batch((), Offset(max(after, end - 1)), at_end=True)
         scan = _scan(connection, (slot_of(source.id, start), slot_of(source.id, OFFSET_MASK)), limit, bytes_max)
     finally:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a failed read of the disk ends it by itself
+            connection.execute("ROLLBACK")
     if not scan.rows and scan.long is not None:
         return scan.long
     if not source.compacted:
