@@ -70,6 +70,18 @@ def test_a_lost_index_is_rebuilt_from_all_streams() -> None:
     run(test)
 
 
+def test_catching_up_takes_as_many_reads_as_it_needs() -> None:
+    config = EventsConfig(catch_up_records_max=2)
+
+    async def test(setting: Setting) -> None:
+        await accept(setting, "a", "b", "c", "d", "e")
+        await setting.restart(index=setting.new_index())
+        assert setting.metrics.value(INDEX_READ) == 5
+        assert await accept(setting, "e", "f") == [DUPLICATE, ACCEPTED]
+
+    run(test, config)
+
+
 def test_an_index_of_another_log_is_dropped() -> None:
     async def test(setting: Setting) -> None:
         await accept(setting, "a", "b", "c")

@@ -1,0 +1,1 @@
+"""Events: the intake, checked against schemas, durable before it answers."""

@@ -15,20 +15,24 @@ class Ticket:
     """The claims of one request; done when every one has an outcome."""
 
     open: int = 0
-    _done: asyncio.Event = field(default_factory=asyncio.Event)
+    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
     def finish_one(self) -> None:
         """One claim has its outcome."""
         self.open -= 1
         assert self.open >= 0
         if self.open == 0:
-            self._done.set()
+            for waiting in self._waiting:
+                if not waiting.done():  # whoever waited may have been cancelled
+                    waiting.set_result(None)
+            self._waiting.clear()
 
     async def wait(self) -> None:
         """Return once no claim is open."""
         if self.open:
-            self._done.clear()
-            await self._done.wait()
+            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            await waiting
 
 
 @dataclass(slots=True, eq=False)

@@ -78,7 +78,7 @@ class Deduplication:
     @property
     def unsettled(self) -> int:
         """Ids in doubt."""
-        return sum(len(doubt.until_s) for doubt in self._doubts.values())
+        return sum(len(doubt.until_s) for doubt in self._doubts.values()) if self._doubts else 0
 
     def window(self) -> Window:
         """The effective window of the index."""
@@ -86,7 +86,11 @@ class Deduplication:
 
     def knows(self, keys: Sequence[Key]) -> bool:
         """Whether an event with any of these keys has been accepted within the window."""
-        return any(key in self._pending_keys for key in keys) or bool(self._index.seen(keys, since_ms=self._since_ms()))
+        pending = self._pending_keys
+        for key in keys:
+            if key in pending:
+                return True
+        return bool(self._index.seen(keys, since_ms=self._since_ms()))
 
     def doubts(self, event: Event) -> bool:
         """Whether nobody knows yet if this id is in the log."""

@@ -6,7 +6,7 @@ stored; at most `queue_events_max` events and `queue_bytes_max` bytes are under 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import structlog
 
@@ -123,9 +123,14 @@ class Intake:
         if len(events) > self._config.events_max:
             raise TooLarge(f"a request has at most {self._config.events_max} events, this one has {len(events)}")
         began_s = self._clock.monotonic_s()
-        async with self._reserved(events):
+        size = sum(map(len, events))
+        self._reserve(len(events), size)
+        try:
             outcomes = await self._examine(events, internal=False)
             results = await self._store(outcomes)
+        finally:
+            self._events_under_way -= len(events)
+            self._bytes_under_way -= size
         self._metrics.observe(metrics.ACCEPT_SECONDS, self._clock.monotonic_s() - began_s)
         return results
 
@@ -163,20 +168,14 @@ class Intake:
             results[index] = Result(Status.DUPLICATE, _event(outcomes[index]).id)
         return self._counted(results)
 
-    @contextlib.asynccontextmanager
-    async def _reserved(self, events: Sequence[bytes]) -> AsyncIterator[None]:
-        count, size = len(events), sum(map(len, events))
+    def _reserve(self, count: int, size: int) -> None:
+        """Take places for so many events and bytes; a request larger than all places may come alone. Raises Overloaded."""
         config = self._config
         is_full = self._events_under_way + count > config.queue_events_max or self._bytes_under_way + size > config.queue_bytes_max
         if not self._tasks or self._deduplication.is_behind or (self._events_under_way and is_full):
             raise Overloaded("too many events are under way", retry_after_s=_RETRY_AFTER_S)
         self._events_under_way += count
         self._bytes_under_way += size
-        try:
-            yield
-        finally:
-            self._events_under_way -= count
-            self._bytes_under_way -= size
 
     async def _examine(self, events: Sequence[bytes], *, internal: bool) -> list[Event | Result]:
         outcomes: list[Event | Result] = []
@@ -306,7 +305,6 @@ class Intake:
                 self._metrics.inc(metrics.INVALID)
             elif result.error is not None:
                 self._metrics.inc(metrics.REFUSED, code=result.error.code)
-        self._metrics.set(metrics.IN_FLIGHT, self._claims.open)
         return counted
 
     async def _keep_index(self) -> None:
@@ -314,6 +312,7 @@ class Intake:
         tick_s = self._config.dedup_flush_interval
         while True:
             await self._clock.sleep(tick_s)
+            self._metrics.set(metrics.IN_FLIGHT, self._claims.open)
             try:
                 await self._deduplication.flush()
                 if self._deduplication.unsettled:

@@ -1,0 +1,1 @@
+"""Engines of events: one adapter per technology, strangers to each other."""
