@@ -440,6 +440,26 @@ def test_a_backfill_finds_silent_pages_and_goes_on_where_a_crash_left_it() -> No
     run(case, PropagationConfig(backfill_batch_max=3, backfill_rate_max=2))
 
 
+def test_pages_that_a_backfill_added_outlive_a_crash_before_their_first_commit() -> None:
+    async def case(made: World) -> None:
+        await made.wiki.edit("Rhine", "rhine")
+        await made.until()
+        await made.clock.run_for(2)  # there is a checkpoint: the file is not taken for lost
+        for number in range(4):
+            await made.wiki.edit(f"Lake_{number}", "lake", silent=True)
+        made.wiki.hold = asyncio.Event()
+        assert (await made.call("POST", "/v1/rivers/backfill")).status == 202
+        await made.turns(500)
+        assert not (await made.service.backfill(WIKI, "status")).running
+        await made.crash()
+        made.wiki.hold = None
+        await made.start()
+        await made.until()
+        await made.check_all()
+
+    run(case)
+
+
 def test_a_backfill_stops_when_asked_and_can_be_resumed() -> None:
     async def case(made: World) -> None:
         for number in range(10):
