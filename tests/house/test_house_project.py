@@ -1,6 +1,8 @@
 """The project around the code: dependencies, decisions, changelog, licence, and nothing in it that belongs to one machine."""
 
+import ast
 import re
+import sys
 import tomllib
 from typing import Any
 
@@ -48,9 +50,8 @@ def test_every_runtime_dependency_has_its_decision() -> None:
 
 
 def test_every_imported_package_is_declared() -> None:
-    import ast
-
-    declared = {package_name(requirement).lower() for requirement in project()["dependencies"]}
+    extras = [requirement for extra in project()["optional-dependencies"].values() for requirement in extra]
+    declared = {package_name(requirement).lower() for requirement in (*project()["dependencies"], *extras)}
     modules = {
         "prometheus_client": "prometheus-client",
         "jsonschema_rs": "jsonschema-rs",
@@ -58,8 +59,6 @@ def test_every_imported_package_is_declared() -> None:
         "multidict": "aiohttp",
         "yarl": "aiohttp",
     }
-    import sys
-
     imported = {
         name.partition(".")[0]
         for path in python_files(ROOT / "src")

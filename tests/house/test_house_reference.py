@@ -37,11 +37,14 @@ def test_every_route_is_documented() -> None:
     text = PAGES["http-api.md"]
     missing = []
     for place, call in _calls("Route"):
+        if place.startswith("src/headwater/app/demo/"):
+            continue  # what stands in for a wiki and a cache is no API of Headwater
         method, path = call.args[0], call.args[1]
         assert isinstance(method, ast.Constant), place
         assert isinstance(path, ast.Constant), place
-        if f"`{method.value} {path.value}`" not in text:
-            missing.append(f"{place} {method.value} {path.value}")
+        operation = f"{method.value!s} {path.value!s}"
+        if f"`{operation}`" not in text:
+            missing.append(f"{place} {operation}")
     assert not missing, missing
 
 
@@ -51,7 +54,7 @@ def test_every_declared_metric_is_in_the_catalogue() -> None:
         place
         for kind in ("counter", "gauge", "histogram")
         for place, call in _calls(kind)
-        if isinstance(call.args[0], ast.Constant) and f"headwater_{call.args[0].value}" not in text
+        if isinstance(call.args[0], ast.Constant) and f"headwater_{call.args[0].value!s}" not in text
     ]
     assert not missing, missing
 

@@ -9,6 +9,7 @@ from itertools import groupby
 
 from headwater.app.config import HeadwaterConfig
 from headwater.app.metrics import CATALOGUE
+from headwater.app.reference_routes import http_api_page
 from headwater.http.problems import HTTP_PROBLEMS, problem_type
 from headwater.kernel.configfile import Option, options_of
 from headwater.kernel.errors import HeadwaterError
@@ -100,4 +101,9 @@ def errors_page() -> str:
 
 def pages() -> dict[str, str]:
     """Every page that is made here, by file name."""
-    return {"configuration.md": configuration_page(), "metrics.md": metrics_page(), "errors.md": errors_page()}
+    return {
+        "configuration.md": configuration_page(),
+        "metrics.md": metrics_page(),
+        "errors.md": errors_page(),
+        "http-api.md": http_api_page(NOTE),
+    }

@@ -1,0 +1,1 @@
+"""Purging: gets stale copies out of caches, in order, acknowledged."""

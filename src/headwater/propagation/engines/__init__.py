@@ -1,0 +1,1 @@
+"""Engines of propagation: one adapter per technology, strangers to each other."""

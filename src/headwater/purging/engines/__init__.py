@@ -1,0 +1,1 @@
+"""Engines of purging: one adapter per technology, strangers to each other."""
