@@ -50,7 +50,11 @@ def _open_migrated(
     path: Path, migrations: Sequence[Migration], *, config: StorageConfig, platform: Platform, now_ms: int
 ) -> apsw.Connection:
     connection = open_writer(path, config=config, vfs=platform.vfs)
-    migrate(connection, migrations, now_ms=now_ms)
+    try:
+        migrate(connection, migrations, now_ms=now_ms)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
