@@ -11,6 +11,7 @@ connections. No other module knows uvicorn's name. Invariants of a connection:
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Coroutine, Iterator, Sequence
 from email.utils import formatdate
 from enum import Enum
@@ -186,10 +187,12 @@ class Connection(HttpToolsProtocol):
         """End the connection as soon as no request is under way: the server stops."""
         if self.closing or self._busy():
             return
-        if self._receiving is Wait.NOTHING:
-            self._close_now()
-        elif self._receiving is Wait.HEAD:
+        if self._receiving is Wait.HEAD:
             self._arm(Wait.HEAD, min(PARTIAL_HEAD_GRACE_S, self._limits.header_timeout))
+        elif self._receiving is Wait.NOTHING and self._running is None:
+            self._arm(Wait.HEAD, DRAIN_GRACE_S)
+        elif self._receiving is Wait.NOTHING:
+            self._close_now()
 
     def finish(self) -> None:
         """End the connection by half: send what is buffered and an end, discard what still comes in, close after a while."""
@@ -586,15 +589,28 @@ class _Server:
         self.draining = self.listener.app.draining = True
         # Whoever connected or asked before this moment may still lie in a queue of the kernel: take them in first.
         await asyncio.sleep(DRAIN_GRACE_S)
+        late = self._accept_late()
         if self._accepting is not None:
             self._accepting.close()
         self.listener.release()
+        for accepted in late:
+            await self.loop.connect_accepted_socket(lambda: Connection(self), accepted)
         for connection in self._connections():
             connection.shutdown()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.listener.limits.drain):
                 await self._all_closed()
         await self._abort_rest()
+
+    def _accept_late(self) -> list[socket.socket]:
+        """Connections that the kernel has made and nobody has accepted; closing the address would reset them."""
+        late: list[socket.socket] = []
+        with contextlib.suppress(BlockingIOError):
+            while len(late) < self.listener.limits.connections_max:
+                accepted, _ = self.listener.bind().accept()
+                accepted.setblocking(False)
+                late.append(accepted)
+        return late
 
     def _connections(self) -> list[Connection]:
         return cast("list[Connection]", list(self.state.connections))
