@@ -122,6 +122,8 @@ def test_a_move_keeps_the_page_and_makes_another_for_the_redirect() -> None:
     assert moved.page_namespace == 1
     assert left.page_id not in (None, 0, moved.page_id)
     assert left.page_is_redirect is True
+    assert moved.new_redirect_page is not None
+    assert (moved.new_redirect_page.page_id, moved.new_redirect_page.page_title) == (left.page_id, "Recorded_page")
 
 
 def test_a_redirect_overtaken_by_a_deletion_is_left_out() -> None:

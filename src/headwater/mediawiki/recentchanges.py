@@ -177,6 +177,15 @@ class PriorTitle(msgspec.Struct, frozen=True):
     page_namespace: int
 
 
+class LeftRedirect(msgspec.Struct, frozen=True):
+    """The redirect that a move left at the old title."""
+
+    page_id: int
+    page_title: str
+    page_namespace: int
+    rev_id: int
+
+
 class PriorTags(msgspec.Struct, frozen=True):
     """A revision's tags before they changed."""
 
@@ -213,6 +222,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: tuple[str, ...] | None = None
     page_restrictions: dict[str, str] | None = None
     visibility: Shown | None = None
+    new_redirect_page: LeftRedirect | None = None
     prior_state: PriorTitle | PriorTags | PriorShown | None = None
 
     @property
@@ -394,7 +404,11 @@ def _move(row: Row, context: Context) -> tuple[Event, ...]:
     if params.suppressredirect or left is None or left.pageid in (0, row.pageid):
         return (moved,)
     # The title may hold another page by now; the row of that change follows, and a page created twice is created once.
-    return moved, _revision(row, context, "mediawiki.page-create", rev=left.lastrevid, page=left, is_redirect=left.redirect)
+    redirect = LeftRedirect(left.pageid, database_key(row.title), row.ns, left.lastrevid)
+    return (
+        msgspec.structs.replace(moved, new_redirect_page=redirect),
+        _revision(row, context, "mediawiki.page-create", rev=left.lastrevid, page=left, is_redirect=left.redirect),
+    )
 
 
 def _restrictions(row: Row, context: Context) -> tuple[Event, ...]:
