@@ -4,9 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import apsw
 import pytest
+import zstandard
 
 from headwater.kernel.config import Bytes
+from headwater.kernel.errors import Corrupted
 from headwater.kernel.metrics import Metrics
 from headwater.propagation.engines.bodies_sqlite import SqliteBodies
 from headwater.propagation.engines.checkpoint_sqlite import SqliteCheckpoints
@@ -46,11 +49,24 @@ class TestSqliteBodies(BodyLaws):
 
     async def damage(self, store: BodyStore, body: BodyHash) -> None:
         assert isinstance(store, SqliteBodies)
-        await store._database.write(
-            lambda connection: connection.execute(
-                "UPDATE bodies SET content = x'28b52ffd' WHERE hash = ?", (bytes.fromhex(body),)
-            ).fetchall()
-        )
+        await self._overwrite(store, body, zstandard.compress(b"other"))
+
+    async def _overwrite(self, store: SqliteBodies, body: BodyHash, content: bytes) -> None:
+        def work(connection: apsw.Connection) -> None:
+            connection.execute("UPDATE bodies SET content = ? WHERE hash = ?", (content, bytes.fromhex(body)))
+
+        await store._database.write(work)
+
+    def test_a_frame_that_cannot_be_decompressed_is_reported(self) -> None:
+        async def law(store: BodyStore) -> None:
+            assert isinstance(store, SqliteBodies)
+            await store.put({hash_of(b"a"): b"a"})
+            for content in (b"", b"no frame", zstandard.compress(b"a")[:-1]):
+                await self._overwrite(store, hash_of(b"a"), content)
+                with pytest.raises(Corrupted):
+                    await store.get(hash_of(b"a"))
+
+        self._run(law)
 
     def test_an_erased_body_leaves_no_copy_in_the_file(self) -> None:
         secret = bytes(range(256)) * 3  # not compressible into something else that still contains it
