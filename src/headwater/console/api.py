@@ -19,7 +19,6 @@ _POLICY = (
 _HEADERS = (
     ("cache-control", "no-store"),
     ("content-security-policy", _POLICY),
-    ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
 )
 _OK = {200: "the answer"}
