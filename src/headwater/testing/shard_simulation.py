@@ -323,7 +323,7 @@ class Simulation:
             owner.renders.append(Render(lease, revs))
             if not zombie and not self.trimmed:
                 record = self.committed(lease.page)
-                if record is not None and not any(self.last(r, owner.shard.applied) > record.step for r in record.reads):
+                if record is not None and not self._is_stale(record, owner.shard.applied):
                     raise Violation("I4 render of a page that is not stale")
 
     def _checkpoint(self, owner: Owner) -> None:
@@ -476,7 +476,7 @@ class Simulation:
     def _edge(self) -> Iterator[Option]:
         for purge in self.purges:
             seq, page, again = purge
-            waits = any(p == page for p, _ in self.fetches) or self.served[page].seq < seq
+            waits = any(p == page for p, _ in self.fetches) or page not in self.served or self.served[page].seq < seq
             if not again or self.rules.purge == "blind" or not waits:
                 yield Option(f"purge {page}{' again' if again else ''}", True, partial(self._do_purge, purge))
         if self.fills < self.rules.fills:
@@ -513,7 +513,7 @@ class Simulation:
     def committed(self, page: PageKey, *, changed: bool = False) -> CommitRecord | None:
         """The last commit of a page in the log; with `changed`, the last that changed what is served."""
         for _, key, record in reversed(self.commits):
-            if key == page and record is None:
+            if key == page and record is None and not changed:
                 return None
             if key == page and record is not None and not (changed and record.body_seq != record.seq):
                 return record
@@ -522,6 +522,10 @@ class Simulation:
     def top(self, resource: Resource, lsn: int) -> int:
         """The newest version of `resource` that a change up to `lsn` names."""
         return max((v for at, change, v in self.changes if at <= lsn and change.resource == resource), default=0)
+
+    def _is_stale(self, record: CommitRecord, lsn: int) -> bool:
+        named = max((at for at, change, _ in self.changes if at <= lsn and change.page_id == record.page), default=-1)
+        return named > record.step or any(self.last(resource, lsn) > record.step for resource in record.reads)
 
     def last(self, resource: Resource, lsn: int) -> int:
         """The LSN of the last change of `resource` up to `lsn`. Repetitions count: once a revision is forgotten they may cost a render."""
