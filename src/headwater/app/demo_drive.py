@@ -84,11 +84,13 @@ class Driver:
         self._counted = {name: self._count(metric) for name, metric in _COUNTED.items()}
         return len(self.demo.wiki)
 
-    async def edit(self, number: int) -> Edit:
-        """Make the edit with this number and wait until Headwater has applied it."""
+    async def edit(self, number: int) -> Edit | None:
+        """Make the edit with this number and wait until Headwater has applied it; None if somebody else's edit is in its way."""
         change = edit_number(number)
         newest = max((entry["number"] for entry in await self.flow(0)), default=0)
         edit = change.applied(self.demo.wiki.text_of(parse_title(change.title)))
+        if edit is None:
+            return None
         form = {"action": "edit", "format": "json", "title": edit.title, "text": edit.text, "summary": edit.about, "token": "+\\"}
         async with self._session.post(f"http://127.0.0.1:{self.demo.ports.wiki}/api.php", data=form) as answer:
             answer.raise_for_status()

@@ -25,12 +25,11 @@ class Swap:
     other: str
     about: str
 
-    def applied(self, text: str | None) -> Edit:
-        """The edit, given the page's present text; None where there is no page."""
+    def applied(self, text: str | None) -> Edit | None:
+        """The edit, given the page's present text; None if somebody else has removed what it would replace."""
         present = text or ""
         there, wanted = (self.other, self.one) if self.other in present else (self.one, self.other)
-        assert there in present, f"{self.title} does not hold {there!r}"
-        return Edit(self.title, present.replace(there, wanted), self.about)
+        return Edit(self.title, present.replace(there, wanted), self.about) if there in present else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Extension:
 
 EDITS: Sequence[Swap | Extension] = (
     Swap("Template:Flag", "⚑", "⚐", "another sign in a template that nearly every page uses without naming it"),
-    Swap("Template:Basin", "It belongs to the basin of the", "Its waters reach the", "a sentence in a template"),
+    Swap("Template:Cite web", "''{{{title}}}''", "{{{title}}}", "how sources are cited"),
     Swap(
         "Template:Convert", "One figure in two units.", "A figure in two units.", "documentation only: pages are looked at, nothing changes"
     ),

@@ -110,8 +110,7 @@ async def run_demonstration(
         Unavailable: a port is taken.
         HeadwaterError: what the platform raises; `work` is cancelled then.
     """
-    wiki = DemoWiki(clock)
-    fill(wiki)
+    wiki = _grown_wiki(clock)
     platform = Platform(config_of(ports, data_dir), ROLES, clock, ids)
     async with AsyncExitStack() as stack:
         cache = DemoCache(f"http://127.0.0.1:{ports.pages}", clock=clock)
@@ -129,6 +128,32 @@ async def run_demonstration(
             running.result()
         return working.result()
     raise AssertionError("unreachable")
+
+
+class _SetBackClock:
+    """A clock that can be behind another one."""
+
+    def __init__(self, clock: Clock, behind_ms: int) -> None:
+        self._clock = clock
+        self.behind_ms = behind_ms
+
+    def now_ms(self) -> int:
+        return self._clock.now_ms() - self.behind_ms
+
+    def monotonic_s(self) -> float:
+        return self._clock.monotonic_s()
+
+    async def sleep(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+
+
+def _grown_wiki(clock: Clock) -> DemoWiki:
+    """The wiki, all of it written some time ago: its pages have to be found by a backfill, as in any wiki that Headwater comes to late."""
+    set_back = _SetBackClock(clock, behind_ms=3_600_000)
+    wiki = DemoWiki(set_back)
+    fill(wiki)
+    set_back.behind_ms = 0
+    return wiki
 
 
 def _listeners(demo: Demonstration) -> list[Listener]:

@@ -110,13 +110,13 @@ class _Show:
 
     async def _edit(self) -> int:
         """Make the edits that were asked for, or go on for ever; how many were made."""
-        number = 0
-        while self._options.edits is None or number < self._options.edits:
-            await self._driver.edit(number)
+        number = made = 0
+        while self._options.edits is None or made < self._options.edits:
+            made += await self._driver.edit(number) is not None
             number += 1
             if not self._options.exit_at_rest:
                 await self._clock.sleep(PAUSE_BETWEEN_EDITS_S)
-        return number
+        return made
 
     async def _report(self, edits: int, seconds: float) -> int:
         outcome = await self._driver.outcome(edits, seconds)
