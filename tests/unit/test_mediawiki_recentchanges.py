@@ -10,7 +10,8 @@ import pytest
 
 import headwater.events
 from headwater.mediawiki.answers import PageInfo, SiteAnswer
-from headwater.mediawiki.recentchanges import ChangesAnswer, Context, Event, Row, base36, map_row, titles_wanted
+from headwater.mediawiki.eventbus import Event
+from headwater.mediawiki.recentchanges import ChangesAnswer, Context, Row, base36, map_row, titles_wanted
 from headwater.mediawiki.titles import site_info
 
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data/recentchanges"
