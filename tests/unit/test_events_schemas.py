@@ -12,6 +12,9 @@ from headwater.events.examination import Rules
 from headwater.events.schemas import SchemaRegistry
 from headwater.events.streams import BUILT_IN, StreamRule, StreamTable, partition_key
 from headwater.kernel.errors import InvalidConfig, InvalidInput
+from headwater.mediawiki.config import WikiConfig
+from headwater.propagation.emitted import page_changed_record, purge_records
+from headwater.propagation.model import BodyHash, CommitRecord, Lsn, PageKey, Seq, Title
 
 
 def test_every_recorded_schema_is_known_and_permitted() -> None:
@@ -28,6 +31,20 @@ def test_every_recorded_schema_is_known_and_permitted() -> None:
 def test_what_headwater_emits_has_schemas() -> None:
     for uri in ("/resource_change/1.1.0", "/headwater/page-changed/1.0.0", "/headwater/file-change/1.0.0"):
         assert SCHEMAS.find(uri).uri == uri
+
+
+@pytest.mark.parametrize("html_hash", ["0" * 64, None])
+def test_what_propagation_writes_is_valid(html_hash: str | None) -> None:
+    wiki = WikiConfig(domains=("rivers.example",), api_url="http://rivers.example/api.php")
+    body = None if html_hash is None else BodyHash(html_hash)
+    commit = CommitRecord(
+        PageKey(7), "html", Seq(5), Lsn(3), Title("Elbe"), body, Seq(5), None, None if body is None else 9, (), 1_800_000_000_000
+    )
+    records = [*purge_records("rivers", wiki, commit, ("http://rivers.example/Elbe",)), page_changed_record("rivers", wiki, commit, "edit")]
+    for record in records:
+        assert record.value is not None
+        event = orjson.loads(record.value)
+        assert SCHEMAS.find(event["$schema"]).violations(event) == ()
 
 
 def test_every_schema_declares_its_own_fields_and_bounds_its_strings() -> None:
