@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from headwater.kernel.errors import InvalidInput
-from headwater.propagation.model import Change, PageKey, Resource, Title, Urgency
+from headwater.propagation.model import Change, Lsn, PageKey, Resource, Title, Urgency
 
 FILE_NAMESPACE = 6
 REVERT_TAGS = frozenset({"mw-undo", "mw-rollback", "mw-manual-revert"})
@@ -152,6 +152,26 @@ def changes_of_batch(
         except InvalidInput as error:
             outcomes.append(error)
     return outcomes
+
+
+class ExistenceMemory:
+    """Answers `may_redirect` for an owner that writes changes ahead of applying them: what it wrote and has not applied counts too."""
+
+    def __init__(self, shard_says: Callable[[Title], bool]) -> None:
+        self._shard_says = shard_says
+        self._unapplied: dict[Resource, Lsn] = {}
+
+    def may_redirect(self, title: Title) -> bool:
+        """Whether `title` is a redirect, or may be one."""
+        return _existence(title) in self._unapplied or self._shard_says(title)
+
+    def written(self, changes: Iterable[Change], lsn: Lsn) -> None:
+        """`changes` are on their way, the last of them at most at `lsn`."""
+        self._unapplied.update((change.resource, lsn) for change in changes if change.resource.startswith("e:"))
+
+    def applied(self, lsn: Lsn) -> None:
+        """The shard has applied everything up to `lsn`, and speaks for itself."""
+        self._unapplied = {resource: at for resource, at in self._unapplied.items() if at > lsn}
 
 
 class _Batch:
