@@ -13,12 +13,13 @@ from tests.real.varnish import RealVarnish
 from tests.real.wiki import free_port
 
 from headwater.kernel.clock import SystemClock
+from headwater.kernel.config import Seconds
 from headwater.kernel.metrics import Metrics
 from headwater.log.engines.memory import MemoryLog
 from headwater.log.model import NewRecord, Policy, StreamSpec
 from headwater.purging import metrics as m
 from headwater.purging import service as service_module
-from headwater.purging.config import PurgingConfig, Seconds, TargetConfig
+from headwater.purging.config import PurgingConfig, TargetConfig
 from headwater.purging.engines.http import HttpPurgeTarget, HttpTargetSpec
 from headwater.purging.model import STREAM, Purge, purge_of
 from headwater.purging.ports import PurgeRequest

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from headwater.kernel.config import Seconds
 from headwater.kernel.errors import InvalidInput, NotFound, Overloaded, Unavailable
 from headwater.kernel.metrics import Metrics
 from headwater.log.engines.memory import MemoryLog
 from headwater.log.model import GroupName, NewRecord, Offset, PartitionId, Policy, StreamSpec
 from headwater.purging import metrics as m
-from headwater.purging.config import PurgingConfig, Seconds, TargetConfig
+from headwater.purging.config import PurgingConfig, TargetConfig
 from headwater.purging.engines.memory import MemoryCache
 from headwater.purging.model import EVERY_TARGET, GROUP, STREAM
 from headwater.purging.ports import PurgeRequest

@@ -61,6 +61,10 @@ class Lane:
         """Since when the oldest open item waits, on the monotonic clock."""
         return float(self._ages[0][0]) if self._ages else None
 
+    def is_old(self, key: Key, now_s: float, policy: RetryPolicy) -> bool:
+        """Whether an open item has waited for as long as an item may."""
+        return now_s - self._since[key] >= policy.park_after_s
+
     def health(self, policy: RetryPolicy) -> Health:
         """Whether the far end counts as up."""
         return Health.DOWN if self.failures >= policy.down_after else Health.UP

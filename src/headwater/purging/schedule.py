@@ -115,9 +115,8 @@ class _Work:
     stage: Stage = Stage.FIRST
     layers: list[tuple[str, ...]] = field(default_factory=list)  # still to begin in this stage
     waiting: set[str] = field(default_factory=set)  # targets of the present layer without an answer
-    acknowledged: set[str] = field(default_factory=set)
-    parked: set[str] = field(default_factory=set)
-    since: dict[str, float] = field(default_factory=dict)  # per target, kept when the work begins anew
+    acknowledged: frozenset[str] = frozenset()
+    parked: frozenset[str] = frozenset()
     attempts: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
 
@@ -187,8 +186,7 @@ class Schedule:
         for target in given_up:  # the newer purge has all its attempts before it
             parking.close((work.number, target))
             work.attempts.pop(target, None)
-            work.since.pop(target, None)
-        work.parked.clear()
+        work.parked = frozenset()
         work.generation += 1
         self._begin(work, Stage.FIRST, now_s)
 
@@ -199,7 +197,7 @@ class Schedule:
 
     def _begin(self, work: _Work, stage: Stage, start_s: float) -> None:
         work.stage = stage
-        work.acknowledged.clear()
+        work.acknowledged = frozenset()
         work.waiting.clear()
         work.layers = self._layers(work)
         self._next_layer(work, start_s)
@@ -210,8 +208,7 @@ class Schedule:
             return
         for target in work.layers.pop(0):
             work.waiting.add(target)
-            since_s = work.since.setdefault(target, start_s)
-            self._lanes[target].open((work.number, target), since_s=since_s, due_s=start_s)
+            self._lanes[target].open((work.number, target), since_s=start_s, due_s=start_s)
 
     def _stage_done(self, work: _Work, now_s: float) -> None:
         if work.stage is Stage.FIRST:
@@ -224,7 +221,7 @@ class Schedule:
                 self._lanes[SERVED_LANE].open((work.number, ""), since_s=now_s, due_s=now_s)
                 return
         del self._works[work.number]
-        self._finished.append(Finished(work.number, work.purge, tuple(work.positions), frozenset(work.acknowledged)))
+        self._finished.append(Finished(work.number, work.purge, tuple(work.positions), work.acknowledged))
 
     def next_action(self, now_s: float) -> Action | None:
         """Something to do now, or None; it counts as under way until its end is reported."""
@@ -286,9 +283,8 @@ class Schedule:
         if work is None:
             return
         self._lanes[action.target].close((action.number, action.target))
-        work.acknowledged.add(action.target)
+        work.acknowledged |= {action.target}
         work.attempts.pop(action.target, None)
-        work.since.pop(action.target, None)
         work.reasons.pop(action.target, None)
         self._answered(work, action.target, now_s)
 
@@ -300,8 +296,7 @@ class Schedule:
             return
         attempts = work.attempts[action.target]
         work.reasons[action.target] = reason
-        too_old = now_s - work.since[action.target] >= self._policy.park_after_s
-        if too_old or attempts >= self._policy.attempts_max:
+        if self._lanes[action.target].is_old((action.number, action.target), now_s, self._policy) or attempts >= self._policy.attempts_max:
             self._park(work, action.target, reason, now_s)
             return
         due_s = now_s + self._policy.backoff_s(attempts, jitter)
@@ -320,8 +315,8 @@ class Schedule:
         if work is None:
             return
         self._lanes[PARKING_LANE].close((action.number, action.target))
-        work.parked.add(action.target)
-        work.acknowledged.discard(action.target)
+        work.parked |= {action.target}
+        work.acknowledged -= {action.target}
         self._answered(work, action.target, now_s)
 
     def unparked(self, action: Park, jitter: float, now_s: float) -> None:
@@ -343,7 +338,7 @@ class Schedule:
         if work.waiting:
             return
         if work.stage is Stage.SERVED:  # given up by all: nothing is left to purge a second time
-            work.acknowledged.clear()
+            work.acknowledged = frozenset()
             self._stage_done(work, now_s)
         else:
             self._next_layer(work, now_s)
