@@ -144,3 +144,12 @@ def test_every_link_in_the_docs_leads_somewhere() -> None:
             if "://" not in target and not target.startswith("mailto:") and not (path.parent / target).exists():
                 broken.append(f"{named(path)}: {target}")
     assert not broken, broken
+
+
+def test_every_page_of_the_docs_can_be_found_from_the_index() -> None:
+    index = (ROOT / "docs/README.md").read_text()
+    pages = [
+        path.relative_to(ROOT / "docs").as_posix() for path in tracked() if path.is_relative_to(ROOT / "docs") and path.suffix == ".md"
+    ]
+    lost = [page for page in pages if not page.startswith("decisions/") and page != "README.md" and f"({page})" not in index]
+    assert not lost, lost
