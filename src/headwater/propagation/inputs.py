@@ -15,11 +15,11 @@ import structlog
 
 from headwater.kernel.errors import Corrupted, InvalidInput, NotFound, OffsetTrimmed, Overloaded, StorageFull, Unavailable
 from headwater.kernel.failpoints import failpoint
-from headwater.log.model import BEFORE_FIRST, Batch, NewRecord, Offset, PartitionId, Record
-from headwater.propagation.changes import STREAMS, SourceEvent, changes_of_batch, parse_time_ms
+from headwater.log.model import BEFORE_FIRST, Batch, NewRecord, Offset, PartitionId, Position, Record
+from headwater.propagation.changes import STREAMS, ExistenceMemory, SourceEvent, changes_of_batch, parse_time_ms
 from headwater.propagation.codec import encode_change
 from headwater.propagation.metrics import CHANGES_WRITTEN, EVENTS_READ, EVENTS_UNUSABLE, INPUT_LAG_SECONDS, WRITES_DELAYED
-from headwater.propagation.model import Change
+from headwater.propagation.model import Change, Lsn
 from headwater.propagation.notes import Inputs, note_record
 from headwater.propagation.streams import INPUTS_KEY, changes_of_wiki
 from headwater.propagation.surroundings import Slices, event_or_timeout, run_together
@@ -28,6 +28,7 @@ from headwater.propagation.tenure import Tenure
 WAIT_S = 30.0  # one read of a quiet stream
 POSITIONS_EVERY_S = 10.0  # positions are noted this often even if no event led to a change
 EVENTS_PER_PIECE = 50  # events turned into changes between two looks at other work
+NOT_PLACED_YET = Lsn(2**63)  # of changes that wait for their append
 MISSING_STREAM_S = 1.0  # between two looks for a stream that does not exist yet
 
 _log = structlog.get_logger(__name__)
@@ -60,6 +61,7 @@ class InputReader:
         self._around = tenure.around
         self._taken: dict[PartitionId, Offset] = tenure.notes.inputs.offsets()
         self._saved = dict(self._taken)
+        self._memory = ExistenceMemory(tenure.shard.may_redirect)
         self._read: list[_Read] = []
         self._arrived = asyncio.Event()
         self._written = asyncio.Condition()
@@ -162,14 +164,16 @@ class InputReader:
     async def _changes_of(self, events: Sequence[SourceEvent]) -> Sequence[Change]:
         """The changes that these events make, in pieces so that the loop stays free; unusable events are counted and passed over."""
         changes: list[Change] = []
+        self._memory.applied(self._tenure.shard.applied)
         for start in range(0, len(events), EVENTS_PER_PIECE):
             piece = events[start : start + EVENTS_PER_PIECE]
-            made = changes_of_batch(piece, site=self._tenure.titles, may_redirect=self._tenure.shard.may_redirect)
+            made = changes_of_batch(piece, site=self._tenure.titles, may_redirect=self._memory.may_redirect)
             for event, outcome in zip(piece, made, strict=True):
                 if isinstance(outcome, InvalidInput):
                     self._unusable(event.stream, event.event_id, outcome)
                 else:
                     changes.extend(outcome)
+                    self._memory.written(outcome, NOT_PLACED_YET)
             await asyncio.sleep(0)
         return changes
 
@@ -183,17 +187,18 @@ class InputReader:
         records = [NewRecord(stream, encode_change(change), now_ms) for change in changes]
         records.append(note_record(self._around.wiki, INPUTS_KEY, Inputs.of(positions), now_ms))
         failpoint("changes.append")
-        await self.repeat(records)
+        placed = await self.repeat(records)
+        if changes:
+            self._memory.written(changes, Lsn(self._tenure.base + placed[len(changes) - 1].offset))
         self._saved = positions
         self._around.inc(CHANGES_WRITTEN, len(changes))
         await self._tenure.guard(positions)
 
-    async def repeat(self, records: Sequence[NewRecord]) -> None:
+    async def repeat(self, records: Sequence[NewRecord]) -> Sequence[Position]:
         """Append under the fence of the changes, again and again while the disk is full or the log does not answer."""
         while True:
             try:
-                await self._around.log.append_atomic(records, fence=self._tenure.changes_fence)
-                return
+                return await self._around.log.append_atomic(records, fence=self._tenure.changes_fence)
             except (StorageFull, Unavailable, Overloaded):
                 self._around.inc(WRITES_DELAYED)
                 await self._around.clock.sleep(self._around.config.full_retry_delay)

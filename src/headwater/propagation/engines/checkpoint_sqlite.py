@@ -40,18 +40,11 @@ class SqliteCheckpoints:
         await self._database.close()
 
     async def load(self) -> Checkpoint | None:
-        return await self._database.read(_load)
+        # In the queue of the writes: a save that its owner did not wait for, because it was stopped, is done before, never after.
+        return await self._database.write(_read_all)
 
     async def save(self, checkpoint: Checkpoint) -> None:
         await self._database.write(lambda connection: _save(connection, checkpoint))
-
-
-def _load(connection: apsw.Connection) -> Checkpoint | None:
-    connection.execute("BEGIN")  # one snapshot for all tables
-    try:
-        return _read_all(connection)
-    finally:
-        connection.execute("COMMIT")
 
 
 def _read_all(connection: apsw.Connection) -> Checkpoint | None:
@@ -85,7 +78,8 @@ def _save(connection: apsw.Connection, checkpoint: Checkpoint) -> None:
     connection.execute(_SAVE_SHARD, state)
     connection.execute(_CLEAR_DIRTY)
     connection.executemany(_SAVE_DIRTY, list(checkpoint.dirty.items()))
-    connection.executemany(_SAVE_PAGE, [row for row in checkpoint.pages.items() if row[1] is not None])
-    connection.executemany(_DROP_PAGE, [(number,) for number, node in checkpoint.pages.items() if node is None])
-    connection.executemany(_SAVE_MARK, [row for row in checkpoint.marks.items() if row[1] is not None])
-    connection.executemany(_DROP_MARK, [(resource,) for resource, mark in checkpoint.marks.items() if mark is None])
+    pages, marks = dict(checkpoint.pages), dict(checkpoint.marks)  # encoded here, once, outside the event loop
+    connection.executemany(_SAVE_PAGE, [row for row in pages.items() if row[1] is not None])
+    connection.executemany(_DROP_PAGE, [(number,) for number, node in pages.items() if node is None])
+    connection.executemany(_SAVE_MARK, [row for row in marks.items() if row[1] is not None])
+    connection.executemany(_DROP_MARK, [(resource,) for resource, mark in marks.items() if mark is None])
