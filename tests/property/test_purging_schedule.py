@@ -163,5 +163,5 @@ def test_each_purge_is_finished_once_and_never_too_early(steps: list[tuple[str, 
                 pass
     drain(world)
     assert sorted(world.finished) == sorted(world.wished)
-    assert len(world.schedule) == 0
+    assert len(world.schedule) == 0 == world.schedule.waiting_for_second()
     assert all(len(lane) == 0 and lane.in_flight == 0 for lane in world.schedule.lanes.values())

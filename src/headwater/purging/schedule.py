@@ -145,6 +145,7 @@ class Schedule:
         self._finished: list[Finished] = []
         self._purged: list[Purged] = []
         self._admitted = 0
+        self._past_first = 0  # works that have left stage FIRST
 
     def __len__(self) -> int:
         """Pieces of work that have not ended."""
@@ -157,7 +158,7 @@ class Schedule:
 
     def waiting_for_second(self) -> int:
         """How many purges were acknowledged once and wait for their second purge, or are in it."""
-        return sum(work.stage is not Stage.FIRST for work in self._works.values())
+        return self._past_first
 
     def admit(self, purge: Purge, position: Position | None, now_s: float) -> None:
         """Take up a purge; `position` is the record to finish with it, or None for a dead letter that is tried again."""
@@ -218,8 +219,10 @@ class Schedule:
                 self._purged.append(Purged(work.purge, now_s - work.admitted_s))
             if work.purge.seq is not None and work.acknowledged:
                 work.stage = Stage.SERVED
+                self._past_first += 1
                 self._lanes[SERVED_LANE].open((work.number, ""), since_s=now_s, due_s=now_s)
                 return
+        self._past_first -= work.stage is not Stage.FIRST
         del self._works[work.number]
         self._finished.append(Finished(work.number, work.purge, tuple(work.positions), work.acknowledged))
 
