@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -179,8 +180,21 @@ def test_a_wrong_reload_changes_nothing_and_a_right_one_takes_effect(tmp_path: p
         assert process.wait(timeout=30) == 0
 
 
+def free_ports() -> int:
+    """The first of six ports in a row that nobody listens on."""
+    for base in range(21_000 + os.getpid() % 5_000, 60_000, 10):
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(base, base + 6):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return base
+    raise AssertionError("no six free ports in a row")
+
+
 def test_the_demo_ends_with_nothing_stale(tmp_path: pathlib.Path) -> None:
-    result = headwater("demo", "--edits", "3", "--exit", "--json", "--port-base", "18460", cwd=tmp_path)
+    result = headwater("demo", "--edits", "3", "--exit", "--json", "--port-base", str(free_ports()), cwd=tmp_path)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     outcome = json.loads(result.stdout.splitlines()[-1])
     assert outcome.keys() >= {"edits", "marked", "rendered", "skipped", "cutoffs", "purged", "stale_at_rest", "seconds"}
@@ -189,3 +203,77 @@ def test_the_demo_ends_with_nothing_stale(tmp_path: pathlib.Path) -> None:
     assert outcome["marked"] > 0
     assert outcome["rendered"] > 0
     assert list(tmp_path.iterdir()) == [], "it leaves nothing behind"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
+    """A directory with a configuration that says where the roles of a running demo are."""
+    folder, base = tmp_path_factory.mktemp("demo"), free_ports()
+    (folder / "headwater.yaml").write_text(
+        f"""
+wikis: {{rivers: {{domains: [rivers.example], api_url: "http://127.0.0.1:{base}/api.php"}}}}
+events: {{listen: "127.0.0.1:{base + 2}"}}
+propagation: {{listen: "127.0.0.1:{base + 3}"}}
+purging: {{listen: "127.0.0.1:{base + 4}"}}
+console: {{listen: "127.0.0.1:{base + 5}"}}
+"""
+    )
+    with serving("demo", "--port-base", str(base), cwd=folder) as (process, first_edit):
+        assert first_edit["fresh_ms"] is not None
+        yield folder
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+
+
+def ask(demo: pathlib.Path, *arguments: str) -> list[Any]:
+    """Run a command that has to succeed; the JSON of its lines."""
+    result = headwater(*arguments, "--json", "--config", "headwater.yaml", cwd=demo)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_status(demo: pathlib.Path) -> None:
+    (answer,) = ask(demo, "status")
+    assert {name for name, role in answer.items() if role["ready"]} == {"events", "propagation", "purging", "console"}
+    assert answer["propagation"]["status"]["wikis"][0]["pages"] > 250
+    people = headwater("status", "--config", "headwater.yaml", cwd=demo)
+    assert people.returncode == 0
+    assert "rivers" in people.stdout
+
+
+def test_explain(demo: pathlib.Path) -> None:
+    (answer,) = ask(demo, "explain", "rivers", "elbe")
+    assert answer["title"] == "Elbe"
+    assert {"c:Elbe", "c:Template:Infobox_river", "e:North_Sea"} <= {read["resource"] for read in answer["reads"]}
+    (reach,) = ask(demo, "explain", "rivers", "c:Template:Unit", "--dependents", "--limit", "3")
+    assert reach["count"] > 200
+    assert len(reach["titles"]) == 3
+    people = headwater("explain", "rivers", "Elbe", "--config", "headwater.yaml", cwd=demo)
+    assert "c:Template:Infobox_river" in people.stdout
+    assert headwater("explain", "rivers", "No such river", "--config", "headwater.yaml", cwd=demo).returncode == 6
+    assert headwater("explain", "lakes", "Elbe", "--config", "headwater.yaml", cwd=demo).returncode == 6
+
+
+def test_follow(demo: pathlib.Path) -> None:
+    (entry,) = ask(demo, "follow", "--edits", "1")
+    assert entry["wiki"] == "rivers"
+    assert entry["fresh_ms"] is not None
+    people = headwater("follow", "--edits", "1", "--config", "headwater.yaml", cwd=demo)
+    assert "pages marked" in people.stdout
+
+
+def test_backfill(demo: pathlib.Path) -> None:
+    (would,) = ask(demo, "backfill", "--wiki", "rivers", "--dry-run")
+    assert would["would"] == "begin at the first page"
+    status = ask(demo, "backfill", "--wiki", "rivers")[-1]
+    assert status["running"] is False
+    assert status["seen"] > 250
+    assert headwater("backfill", "--wiki", "lakes", "--config", "headwater.yaml", cwd=demo).returncode == 6
+
+
+def test_dead_letters(demo: pathlib.Path) -> None:
+    assert ask(demo, "dead-letters", "list") == [[]]
+    (answer,) = ask(demo, "dead-letters", "retry", "--all", "--dry-run")
+    assert answer == {"action": "retry", "dry_run": True, "letters": []}
+    assert headwater("dead-letters", "retry", "--config", "headwater.yaml", cwd=demo).returncode == 2
+    assert headwater("dead-letters", "drop", "nothing", "--config", "headwater.yaml", cwd=demo).returncode == 6

@@ -151,7 +151,7 @@ class Trials:
 
     def _until(self, point: str) -> None:
         """Start with the failpoint armed, and edit until the process has stopped itself there."""
-        often = point in ("apply", "lease", "checkpoint")
+        often = point in ("apply", "lease")
         self.platform.begin(**self.platform.armed(point, self.chance.randint(1, 3) if often else 1))
         eventually(lambda: self._stopped() or self.platform.is_ready(), within_s=STOP_MAX_S, what=self.platform.last_words)
         if not self._stopped():
@@ -254,7 +254,8 @@ def test_nothing_is_lost_wherever_it_is_killed(world: RiverWorld) -> None:
         check_history(trials)
     asked, reached = sum(trials.asked.values()), sum(trials.reached.values())
     print(f"killed {TRIALS} times, {asked} at named points, {reached} of them reached: {dict(trials.reached)}; seed {seed}")
-    assert set(trials.reached) == set(NAMED), f"never reached: {set(NAMED) - set(trials.reached)}"
+    never = [point for point in NAMED if not trials.reached[point]]
+    assert not never, f"never reached: {never}"
     assert reached >= REACHED_SHARE_MIN * asked
 
 

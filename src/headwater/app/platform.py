@@ -17,7 +17,7 @@ import structlog
 from headwater.app.config import HeadwaterConfig
 from headwater.app.console_role import start_console
 from headwater.app.events_role import event_stream_specs, start_events
-from headwater.app.maintenance import maintain_log, watch_loop
+from headwater.app.maintenance import keep_memory_tidy, maintain_log, watch_loop
 from headwater.app.metrics import CATALOGUE, RELOADS, STARTED
 from headwater.app.propagation_role import start_propagation
 from headwater.app.purging_role import NotHere, start_purging
@@ -100,6 +100,7 @@ class Platform:
                 *(pair for role in roles for pair in role.loops),
                 ("log", lambda stop: maintain_log(log, stop, interval_s=interval_s, clock=self.clock, metrics=self.metrics)),
                 ("loop", lambda stop: watch_loop(stop, clock=self.clock, metrics=self.metrics)),
+                ("memory", lambda stop: keep_memory_tidy(stop, clock=self.clock)),
             ]
             await self._serve(roles, loops)
         _logger.info("stopped")

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 import orjson
 import uvloop
 
+from headwater.kernel.collecting import freeze_survivors
+
 T = TypeVar("T")
 
 VARIABLE = "HEADWATER_LOOP_WATCH"
@@ -59,7 +61,11 @@ def armed() -> Path | None:
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run `main` to its end on a loop of its own: uvloop, or the watched asyncio loop where the watch is armed."""
+    """Run `main` to its end on a loop of its own: uvloop, or the watched asyncio loop where the watch is armed.
+
+    What has been imported by now is frozen, so that no later collection walks over it.
+    """
+    freeze_survivors()
     target = armed()
     if target is None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -105,9 +105,17 @@ class Metrics:
         collector.observe(value)
 
     def value(self, metric: Metric, **labels: str) -> float:
-        """The present value of a counter or gauge; a histogram's count of observations."""
+        """The present value of a counter or gauge; a histogram's count of observations; 0 where nothing was recorded.
+
+        Looks at this one metric only: statuses ask for many of them on the event loop.
+        """
         suffix = {Kind.COUNTER: "_total", Kind.GAUGE: "", Kind.HISTOGRAM: "_count"}[metric.kind]
-        return self._registry.get_sample_value(f"headwater_{metric.name}{suffix}", labels) or 0.0
+        name = f"headwater_{metric.name}{suffix}"
+        for family in self._collectors[metric.name].collect():
+            for sample in family.samples:
+                if sample.name == name and sample.labels == labels:
+                    return sample.value
+        return 0.0
 
     def child(self, metric: Metric, **labels: str) -> Counter | Gauge | Histogram:
         """The collector of one combination of labels, for hot paths that keep it instead of looking it up each time."""
