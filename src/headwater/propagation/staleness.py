@@ -18,15 +18,15 @@ def last_change(state: ShardState, resource: Resource) -> int:
 def is_stale(state: ShardState, node: Node) -> bool:
     """Whether the page's last commit misses a change that is applied."""
     record = node.record
-    return record is None or node.named > record.step or any(last_change(state, resource) > record.step for resource in record.reads)
+    return record is None or node.named > record.step or bool(state.changed_after(record.reads, record.step))
 
 
 def stale_reads(state: ShardState, node: Node) -> list[tuple[Resource, Lsn]]:
     """What the page read that has changed since its step, with the LSN of the last change; nothing before its first commit."""
     if node.record is None:
         return []
-    step = node.record.step
-    return [(resource, Lsn(last)) for resource in node.record.reads if (last := last_change(state, resource)) > step]
+    changed = state.changed_after(node.record.reads, node.record.step)
+    return [(resource, Lsn(last_change(state, resource))) for resource in changed]
 
 
 def unseen_marks(state: ShardState, node: Node) -> list[Mark]:

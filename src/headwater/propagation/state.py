@@ -234,6 +234,13 @@ class ShardState:
         """The last change of `resource`, or None if none is known."""
         return self._marks.get(resource)
 
+    def changed_after(self, resources: tuple[Resource, ...], lsn: int) -> list[Resource]:
+        """Those of `resources` whose last change is later than `lsn`; all of them if the horizon is."""
+        if self.horizon is not None and self.horizon > lsn:
+            return list(resources)
+        marks = self._marks
+        return [resource for resource in resources if (mark := marks.get(resource)) is not None and mark.lsn > lsn]
+
     def marks(self) -> Iterator[tuple[Resource, Mark]]:
         """All last changes that are known."""
         return iter(self._marks.items())
