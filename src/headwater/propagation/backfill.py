@@ -27,7 +27,7 @@ class Backfill:
     """The backfill of one wiki in one epoch; it goes on where the epoch before left it."""
 
     def __init__(
-        self, tenure: Tenure, append: Callable[[Sequence[NewRecord]], Awaitable[None]], checkpoint: Callable[[], Awaitable[None]]
+        self, tenure: Tenure, append: Callable[[Sequence[NewRecord]], Awaitable[object]], checkpoint: Callable[[], Awaitable[None]]
     ) -> None:
         self._tenure = tenure
         self._around = tenure.around
