@@ -29,8 +29,6 @@ from headwater.log.model import BEFORE_FIRST, PartitionId, Record
 from headwater.propagation.codec import decode_change, decode_commit
 from headwater.propagation.model import Change, CommitRecord
 
-PROOF = os.environ.get("HEADWATER_PROOF") == "1"
-TRIALS = 1000 if PROOF else 40
 NAMED = (
     "intake.append",
     "intake.appended",
@@ -242,18 +240,19 @@ def base_of(folder: pathlib.Path) -> int:
     return int(json.loads(identity.value or b"{}")["base"])
 
 
-@pytest.mark.timeout(7200 if PROOF else 900)
-def test_nothing_is_lost_wherever_it_is_killed(world: RiverWorld) -> None:
+@pytest.mark.timeout(14_400)
+@pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.proof)])
+def test_nothing_is_lost_wherever_it_is_killed(world: RiverWorld, count: int) -> None:
     seed = int(os.environ.get("HEADWATER_SEED", "20261124"))
     with PlatformProcess(world.config) as platform:
         filled(world, platform)
         platform.terminate()
         trials = Trials(world, platform, seed)
-        for point in points(TRIALS, random.Random(seed)):
+        for point in points(count, random.Random(seed)):
             trials.run(point)
         check_history(trials)
     asked, reached = sum(trials.asked.values()), sum(trials.reached.values())
-    print(f"killed {TRIALS} times, {asked} at named points, {reached} of them reached: {dict(trials.reached)}; seed {seed}")
+    print(f"killed {count} times, {asked} at named points, {reached} of them reached: {dict(trials.reached)}; seed {seed}")
     never = [point for point in NAMED if not trials.reached[point]]
     assert not never, f"never reached: {never}"
     assert reached >= REACHED_SHARE_MIN * asked

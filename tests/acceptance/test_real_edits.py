@@ -6,7 +6,6 @@ something to do. The wiki's job queue stands still: its own caches stay wrong, a
 """
 
 import json
-import os
 import pathlib
 from collections.abc import Callable, Iterator
 
@@ -14,19 +13,17 @@ import pytest
 from tests.acceptance.platform_process import eventually
 from tests.acceptance.real_world import RealWorld, key_of
 from tests.real import templates
+from tests.real.excerpt import PAGES_MAX
 from tests.real.wiki import png
 
-PROOF = os.environ.get("HEADWATER_PROOF") == "1"
-PAGES = 106 if PROOF else 40
-
-pytestmark = [pytest.mark.real("mediawiki", "varnish"), pytest.mark.timeout(3600 if PROOF else 1200)]
+pytestmark = [pytest.mark.real("mediawiki", "varnish"), pytest.mark.timeout(3600)]
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealWorld]:
-    """All pages known, rendered and right."""
+@pytest.fixture(scope="module", params=[40, pytest.param(PAGES_MAX, marks=pytest.mark.proof)])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealWorld]:
+    """So many real pages, none a redirect; all known, rendered and right."""
     folder = tmp_path_factory.mktemp("real")
-    with RealWorld(folder, PAGES) as made:
+    with RealWorld(folder, request.param) as made:
         made.platform.start(HEADWATER_LOOP_WATCH=str(folder / "loop.json"))
         made.backfill()
         assert made.wrong() == []
@@ -36,7 +33,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealWorld]:
 def follow(world: RealWorld, act: Callable[[], object], affected: Callable[[], set[str]], *, rendered_min: int = 1) -> None:
     """Warm the cache, act, wait for rest; then everything is right, and only `affected` pages were rendered."""
     titles = world.titles()
-    assert world.warm(titles) == len(titles) > PAGES
+    assert world.warm(titles) == len(titles) > world.pages
     may = affected()
     before = world.seqs(titles)
     world.after(act)
