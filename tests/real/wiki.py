@@ -222,7 +222,7 @@ class RealWiki:
 
     Args:
         home: folder that does not exist yet.
-        pages: how many real pages it holds, at most 106.
+        pages: how many real pages it holds, at most 206; up to 106 none is a redirect.
         port: where it is served; 0 takes a free one.
         oracle: start a second server on the same data that has no parser cache; see `oracle_url`.
         settings: PHP appended to the settings.
