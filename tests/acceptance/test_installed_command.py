@@ -180,6 +180,34 @@ def test_a_wrong_reload_changes_nothing_and_a_right_one_takes_effect(tmp_path: p
         assert process.wait(timeout=30) == 0
 
 
+def test_a_wiki_that_does_not_answer_holds_up_neither_the_start_nor_the_end(tmp_path: pathlib.Path) -> None:
+    with socket.socket() as silent, socket.socket() as closed:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(50)  # connections are taken by the system and never answered
+        closed.bind(("127.0.0.1", 0))  # connections are refused
+        (tmp_path / "headwater.yaml").write_text(
+            f"""
+wikis:
+  silent: {{domains: [a.example], api_url: "http://127.0.0.1:{silent.getsockname()[1]}/api.php"}}
+  closed: {{domains: [b.example], api_url: "http://127.0.0.1:{closed.getsockname()[1]}/api.php"}}
+events: {{listen: "127.0.0.1:0"}}
+propagation: {{listen: "127.0.0.1:0"}}
+purging: {{listen: "127.0.0.1:0"}}
+console: {{listen: "127.0.0.1:0"}}
+"""
+        )
+        with serving("up", "--config", "headwater.yaml", cwd=tmp_path) as (process, ready):
+            assert get(ready["roles"]["propagation"], "/livez")[0] == 200
+            assert post(ready["roles"]["events"], [EVENT]) == 201
+            assert process.stderr is not None
+            for _ in range(2):  # a second poll after a first one that failed
+                next(line for line in process.stderr if "follower_poll_failed" in line)
+            began_s = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=60) == 0
+            assert time.monotonic() - began_s < STOP_TIME_MAX_S
+
+
 def free_ports() -> int:
     """The first of six ports in a row that nobody listens on."""
     for base in range(21_000 + os.getpid() % 5_000, 60_000, 10):

@@ -41,8 +41,9 @@ from headwater.purging.ports import ServedSeq
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread keeps the interpreter: with the default of 5 ms a busy loop starves the writers of the SQLite files."""
 DRAIN_TIME_MAX_S = 5.0
-LOOPS_TIME_MAX_S = 3.0
-"""Together below the 10 s in which SIGTERM ends the process."""
+LOOPS_TIME_MAX_S = 2.0
+CLOSE_TIME_MAX_S = 2.0
+"""Of one role. In all it has to be below the 10 s in which SIGTERM ends the process; only roles with something to save take any time."""
 
 _logger = structlog.get_logger(__name__)
 
@@ -110,7 +111,7 @@ class Platform:
         started: list[Role] = []
         for name in self.roles:
             role = await self._start_one(name, around)
-            stack.push_async_callback(role.close)
+            stack.push_async_callback(_closed_in_time, role)
             started.append(role)
         return started
 
@@ -188,6 +189,15 @@ class Platform:
             app.clients = clients
         self.metrics.inc(RELOADS, result="applied")
         _logger.info("config_reloaded", applied=found.at_once, at_next_start=found.at_next_start)
+
+
+async def _closed_in_time(role: Role) -> None:
+    """Close a role; what takes too long is cancelled, because the end of the process must not depend on what is outside."""
+    try:
+        async with asyncio.timeout(CLOSE_TIME_MAX_S):
+            await role.close()
+    except TimeoutError:
+        _logger.error("role_closed_late", role=role.name)
 
 
 async def _until(stop: asyncio.Event, name: str, loop: Loop) -> None:

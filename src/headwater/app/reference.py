@@ -90,7 +90,9 @@ def errors_page() -> str:
         "| code | status | may the same call be repeated | meaning |\n|---|---|---|---|",
     ]
     repeat = {"never": "no", "later": "yes, later: nothing happened", "unknown": "only if it is idempotent: it may have happened"}
-    unique = {error.code: error for error in _errors() if error.__module__.startswith("headwater.")}
+    unique: dict[str, type[HeadwaterError]] = {}
+    for error in _errors():
+        unique.setdefault(error.code, error)  # the class that gave the code its meaning comes before those that share it
     for code, error in sorted(unique.items()):
         meaning = " ".join((error.__doc__ or "").split("\n\n")[0].split()).replace("|", "\\|")
         lines.append(f"| `{code}` | {problem_type(code).status} | {repeat[error.retry.value]} | {meaning} |")

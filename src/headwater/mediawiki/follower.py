@@ -144,7 +144,7 @@ class Follower:
         """Follow until cancelled, or until another owner takes over. Errors of the wiki and of the log are waited out."""
         while True:
             try:
-                if self._fence is None:
+                if self._fence is None or self._position is None:  # a take-over may have failed half-way
                     await self.take_over()
                 more = await self.poll()
             except Fenced:

@@ -30,7 +30,7 @@ from headwater.propagation.metrics import OWNER_FENCED
 from headwater.propagation.model import PageKey
 from headwater.propagation.rendering import Dispatcher
 from headwater.propagation.streams import own_streams
-from headwater.propagation.surroundings import Surroundings, run_together
+from headwater.propagation.surroundings import Surroundings, run_together, stop_tasks
 from headwater.propagation.tenure import Tenure, begin
 from headwater.propagation.turns import Turns
 
@@ -130,7 +130,9 @@ class Owner:
     async def _epoch(self) -> None:
         """One epoch, from the claim to its end. Returns when the owner is stopped."""
         await self.around.log.declare(own_streams(self.around.wiki, self.around.config))
-        tenure = await begin(self.around)
+        tenure = await self._begun()
+        if tenure is None:
+            return
         committer = Committer(tenure, self.flow, self.history, self.settled)
         checkpointer, inputs = Checkpointer(tenure), InputReader(tenure)
         epoch = Epoch(
@@ -156,6 +158,16 @@ class Owner:
         )
         if self._stop.is_set():
             await self._last_checkpoint(epoch)
+
+    async def _begun(self) -> Tenure | None:
+        """A recovered tenure, or None when it is stopped first: a wiki or a log that does not answer must not hold up the end."""
+        beginning = asyncio.ensure_future(begin(self.around))
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait((beginning, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await stop_tasks((beginning, stopping))
+        return None if beginning.cancelled() else beginning.result()
 
     async def _last_checkpoint(self, epoch: Epoch) -> None:
         try:
