@@ -307,5 +307,6 @@ def test_every_page_is_right_at_rest() -> None:
 
 
 @pytest.mark.proof
+@pytest.mark.timeout(7200)
 def test_every_page_is_right_at_rest_for_long() -> None:
     run_state_machine_as_test(Machine, settings=settings(SETTINGS, max_examples=20_000, stateful_step_count=60))

@@ -314,6 +314,7 @@ def test_the_algorithm_holds(name: str) -> None:
 
 
 @pytest.mark.proof
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", HOLDS)
 def test_the_algorithm_holds_for_long(name: str) -> None:
     for seed in range(50_000):
