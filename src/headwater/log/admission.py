@@ -32,8 +32,8 @@ class Limits:
     record_bytes_max: int = 8 * 2**20
     append_records_max: int = 10_000
     append_bytes_max: int = 64 * 2**20
-    read_records_max: int = 1_000
-    read_bytes_max: int = 512 * 2**10
+    read_records_max: int = 250
+    read_bytes_max: int = 256 * 2**10
     waiting_bytes_max: int = 128 * 2**20
 
 

@@ -18,7 +18,7 @@ class LogConfig(Section, frozen=True):
     waiting_bytes_max: Annotated[Bytes, doc("Bytes of appends that may wait for the disk; beyond it they are refused.")] = Bytes.of(
         "128MiB"
     )
-    read_records_max: Annotated[int, msgspec.Meta(ge=1, le=100_000), doc("Records after which one read stops.")] = 1_000
+    read_records_max: Annotated[int, msgspec.Meta(ge=1, le=100_000), doc("Records after which one read stops.")] = 250
     read_bytes_max: Annotated[Bytes, doc("Bytes after which one read stops; it bounds how long a read holds the event loop.")] = Bytes.of(
         "512KiB"
     )

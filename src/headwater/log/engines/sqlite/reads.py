@@ -14,7 +14,7 @@ from headwater.log.engines.sqlite.rows import OFFSET_MASK, Row, decode, offset_o
 from headwater.log.model import BEFORE_FIRST, Batch, Offset, PartitionId, PartitionInfo, Policy, Record
 from headwater.sqlite.queries import fetch_all
 
-VALUE_BYTES_MAX = 256 * 2**10
+VALUE_BYTES_MAX = 128 * 2**10
 
 _ROWS = (
     "SELECT slot, time_ms, appended_ms, checksum, key, headers, CASE WHEN length(value) > ? THEN NULL ELSE value END,"
