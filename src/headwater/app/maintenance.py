@@ -8,6 +8,7 @@ import structlog
 from headwater.app.metrics import LOOP_LAG, MAINTENANCE_FAILURES
 from headwater.kernel.clock import Clock
 from headwater.kernel.collecting import freeze_survivors, thaw
+from headwater.kernel.concurrency import event_or_timeout
 from headwater.kernel.errors import HeadwaterError
 from headwater.kernel.metrics import Metrics
 from headwater.log.retention import Maintained
@@ -28,17 +29,6 @@ class MaintainedLog(Protocol):
         ...
 
 
-async def pause(stop: asyncio.Event, clock: Clock, seconds: float) -> None:
-    """Wait so long, or until `stop` is set."""
-    waiting = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(clock.sleep(seconds))]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-
-
 async def maintain_log(log: MaintainedLog, stop: asyncio.Event, *, interval_s: float, clock: Clock, metrics: Metrics) -> None:
     """Trim and compact in bounded rounds until `stop` is set; a round that fails is counted and repeated."""
     while not stop.is_set():
@@ -52,14 +42,13 @@ async def maintain_log(log: MaintainedLog, stop: asyncio.Event, *, interval_s: f
             if done.expelled:
                 _logger.warning("log_groups_expelled", groups=done.expelled)
             pause_s = MORE_TO_DO_PAUSE_S if done.more else interval_s
-        await pause(stop, clock, pause_s)
+        await event_or_timeout(stop, clock, pause_s)
 
 
 async def keep_memory_tidy(stop: asyncio.Event, *, clock: Clock) -> None:
     """Once in a long while let a collection see everything, what was frozen included, until `stop` is set."""
     while not stop.is_set():
-        await pause(stop, clock, THAW_INTERVAL_S)
-        if not stop.is_set():
+        if not await event_or_timeout(stop, clock, THAW_INTERVAL_S):
             thaw()
             freeze_survivors()
 

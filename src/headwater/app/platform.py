@@ -5,7 +5,6 @@ started it starts it again, and recovery is what a start does anyway.
 """
 
 import asyncio
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -37,9 +36,8 @@ from headwater.kernel.errors import HeadwaterError
 from headwater.kernel.ids import Ids
 from headwater.kernel.metrics import Metrics
 from headwater.purging.ports import ServedSeq
+from headwater.sqlite import shorten_thread_switches
 
-SWITCH_INTERVAL_S = 0.0005
-"""How long a thread keeps the interpreter: with the default of 5 ms a busy loop starves the writers of the SQLite files."""
 DRAIN_TIME_MAX_S = 5.0
 LOOPS_TIME_MAX_S = 2.0
 CLOSE_TIME_MAX_S = 2.0
@@ -89,7 +87,7 @@ class Platform:
             LoopEnded: a part ended by itself.
             InvalidConfig, FormatTooNew, Corrupted, StorageFull: it cannot start.
         """
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        shorten_thread_switches()
         self.metrics.set(STARTED, self.clock.now_ms() / 1000)
         async with AsyncExitStack() as stack:
             data_dir = stack.enter_context(owned_directory(Path(self.config.data_dir)))

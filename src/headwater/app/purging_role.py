@@ -45,15 +45,11 @@ async def start_purging(around: Surroundings, served: ServedSeq) -> Role:
         service = PurgingService(around.log, targets, served, config=config, clock=around.clock, ids=around.ids, metrics=around.metrics)
         await service.start()
 
-        async def trouble() -> str | None:
-            reasons = (await service.status()).trouble
-            return reasons[0] if reasons else None
-
         return Role(
             name="purging",
             listen=config.listen,
             routes=PurgingApi(service).routes(),
-            readiness=(("log", trouble),),
+            readiness=(("log", service.not_ready),),
             loops=(("purging", service.run),),
             close=stack.pop_all().aclose,
         )

@@ -1,10 +1,11 @@
 """What a role is to the platform: an application on a listener, loops beside it, and how to end it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 from headwater.http.messages import ReadinessCheck, Route
+from headwater.kernel.concurrency import run_until
 from headwater.kernel.errors import InvalidInput
 
 ROLES = ("events", "propagation", "purging", "console")
@@ -14,20 +15,11 @@ Loop = Callable[[asyncio.Event], Awaitable[None]]
 """Work that goes on until the event is set. Ending earlier, or with an exception, ends the process."""
 
 
-def cancelled_at_stop(work: Callable[[], Awaitable[None]]) -> Loop:
+def cancelled_at_stop(work: Callable[[], Coroutine[object, object, None]]) -> Loop:
     """A loop of work that goes on until it is cancelled."""
 
     async def loop(stop: asyncio.Event) -> None:
-        working = asyncio.ensure_future(work())
-        stopping = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopping.cancel()
-            working.cancel()
-            await asyncio.gather(working, stopping, return_exceptions=True)
-        if not working.cancelled() and (error := working.exception()) is not None:
-            raise error
+        await run_until(stop, work())
 
     return loop
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from headwater.kernel.clock import Clock
+from headwater.kernel.concurrency import event_or_timeout
 from headwater.kernel.errors import HeadwaterError, InvalidInput, NotFound, OffsetTrimmed, Overloaded, Retry
 from headwater.kernel.failpoints import failpoint
 from headwater.kernel.ids import Ids
@@ -207,16 +208,7 @@ class PurgingService:
             self._set_gauges()
             due_s = self._schedule.next_due_s()
             pause_s = IDLE_S if due_s is None else min(IDLE_S, max(TICK_S, due_s - self._clock.monotonic_s()))
-            await self._changed_or(pause_s)
-
-    async def _changed_or(self, pause_s: float) -> None:
-        changed = asyncio.ensure_future(self._changed.wait())
-        slept = asyncio.ensure_future(self._clock.sleep(pause_s))
-        try:
-            await asyncio.wait((changed, slept), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            changed.cancel()
-            slept.cancel()
+            await event_or_timeout(self._changed, self._clock, pause_s)
 
     async def _perform(self, action: Action) -> None:
         match action:
