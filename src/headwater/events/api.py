@@ -10,6 +10,7 @@ from headwater.events.config import EventsConfig
 from headwater.events.examination import Rules
 from headwater.events.model import IntakeStatus, Result, Status
 from headwater.events.service import Intake
+from headwater.http import json
 from headwater.http.messages import Request, Response, Route
 from headwater.http.problems import problem_type
 from headwater.kernel.errors import HeadwaterError, InvalidInput, NotFound, Retry
@@ -19,7 +20,6 @@ SPLIT_INLINE_BYTES_MAX = 64 * 1024  # a larger body is split in a thread
 MEMBERS_PER_SLICE = 100
 
 _ENCODER = msgspec.json.Encoder()
-_JSON = "application/json"
 _NULL = msgspec.Raw(b"null")
 _WORST_FIRST = ("outcome-unknown", "storage-full")  # of the failures that are ours, which one the answer's status tells
 
@@ -131,7 +131,7 @@ class _Api:
     async def get_streams(self, _request: Request) -> Response:
         """List streams and schemas."""
         streams = tuple(StreamView(rule.name, rule.schema_title, rule.public, rule.is_pattern) for rule in self._rules.streams.rules)
-        return _json(StreamsView(streams, tuple(self._rules.schemas.uris())))
+        return json.respond(StreamsView(streams, tuple(self._rules.schemas.uris())))
 
     async def get_schema(self, request: Request) -> Response:
         """The file of one schema."""
@@ -143,7 +143,7 @@ class _Api:
 
     async def get_status(self, _request: Request) -> Response:
         """Counters."""
-        return _json(StatusView(self._intake.status(), self._followers()))
+        return json.respond(StatusView(self._intake.status(), self._followers()))
 
 
 async def answer(events: Sequence[bytes], results: Sequence[Result]) -> Response:
@@ -158,9 +158,9 @@ async def answer(events: Sequence[bytes], results: Sequence[Result]) -> Response
             await asyncio.sleep(0)
     body = b'{"invalid":[%b],"error":[%b]}' % (b",".join(lists[Status.INVALID]), b",".join(lists[Status.ERROR]))
     if len(failures) < len(results):
-        return Response(207, body, content_type=_JSON)
+        return Response(207, body, content_type=json.CONTENT_TYPE)
     status, headers = _total_failure([error for result in results if (error := result.error) is not None])
-    return Response(status, body, headers, _JSON)
+    return Response(status, body, headers, json.CONTENT_TYPE)
 
 
 def _total_failure(errors: Sequence[HeadwaterError]) -> tuple[int, tuple[tuple[str, str], ...]]:
@@ -194,7 +194,3 @@ def _check_content_type(content_type: str | None) -> None:
     name, _, value = parameters.partition("=")
     if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in ("utf-8", "utf8", "us-ascii"):
         raise InvalidInput("events are UTF-8", where="content-type")
-
-
-def _json(value: object) -> Response:
-    return Response(200, _ENCODER.encode(value), content_type=_JSON)

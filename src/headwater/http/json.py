@@ -1,4 +1,4 @@
-"""Strict JSON: what any two parsers read alike, and nothing else.
+"""JSON of requests and answers. What is read is strict: what any two parsers read alike, and nothing else.
 
 Refused beside what RFC 8259 refuses: duplicate keys, nesting deeper than 64, numbers beyond a double, lone surrogates, a byte order mark.
 Integers beyond 64 bits are read as floats.
@@ -6,12 +6,36 @@ Integers beyond 64 bits are read as floats.
 
 import json
 from collections.abc import Iterator
+from typing import TypeVar
 
+import msgspec
 import orjson
 
+from headwater.http.messages import Request, Response
 from headwater.kernel.errors import InvalidInput
 
 DEPTH_MAX = 64
+CONTENT_TYPE = "application/json"
+T = TypeVar("T")
+
+
+def respond(value: object, *, status: int = 200) -> Response:
+    """An answer that says `value` (structs and what JSON knows) as of now: no cache may keep it."""
+    return Response(status, msgspec.json.encode(value), (("cache-control", "no-store"),), CONTENT_TYPE)
+
+
+async def body_as(request: Request, kind: type[T]) -> T:
+    """The body of `request` as a `kind`; an empty one is all defaults.
+
+    Raises:
+        InvalidInput: not strict JSON, or not such a value.
+        TooLarge, DeadlineExceeded: as `Request.body`.
+    """
+    raw = await request.body()
+    try:
+        return msgspec.convert(parse(raw) if raw.strip() else {}, type=kind)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(str(error)) from error
 
 
 def parse(body: bytes) -> object:

@@ -4,8 +4,13 @@ An `api.py` builds `Route`s; `headwater.http.application` joins them with the gu
 application. Routing works on the raw, still percent-encoded path, so that `%2F` in a title is not a separator.
 """
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from headwater.kernel.errors import InvalidInput
+
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
 
 Body = bytes | AsyncIterator[bytes]
 
@@ -62,6 +67,20 @@ class Request:
     def query_value(self, name: str) -> str | None:
         """The last value of a query parameter, or None."""
         return next((value for key, value in reversed(self.query) if key == name), None)
+
+    def query_number(self, name: str, default: int, *, least: int, most: int) -> int:
+        """The whole number that a query parameter holds; `default` without it.
+
+        Raises:
+            InvalidInput: it holds something else, or less than `least`, or more than `most`.
+        """
+        text = self.query_value(name)
+        if text is None:
+            return default
+        number = int(text) if _NUMBER.fullmatch(text) else least - 1
+        if not least <= number <= most:
+            raise InvalidInput(f"{name} is a whole number from {least} to {most}", where=name)
+        return number
 
 
 Handler = Callable[[Request], Awaitable[Response]]

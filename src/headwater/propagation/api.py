@@ -1,7 +1,6 @@
 """HTTP of propagation: reads of pages, and what operators ask. Reference: `docs/reference/pages-api.md`."""
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import msgspec
 
@@ -19,10 +18,9 @@ from headwater.propagation.shard import Freshness
 from headwater.propagation.urls import canonical_path
 
 _HTML = "text/html; charset=utf-8"
-_JSON = "application/json"
 _NOT_KEPT = ("cache-control", "private, no-cache")
 _VARY = ("vary", "Headwater-Read")
-_T = TypeVar("_T")
+AFTER_MAX = 10**15  # no process makes so many entries
 
 
 class ViewsBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -119,52 +117,52 @@ class PagesApi:
 
     async def explain(self, request: Request) -> Response:
         """Say why a page is as it is."""
-        return _json(self._service.explain(request.params["wiki"], request.params["title"]))
+        return json.respond(self._service.explain(request.params["wiki"], request.params["title"]))
 
     async def dependents(self, request: Request) -> Response:
         """Say who depends on a resource."""
-        limit = _limit(request, self._config.dependents_max, default=100)
-        return _json(self._service.dependents(request.params["wiki"], request.params["name"], limit=limit))
+        limit = _limit(request, 100, self._config.dependents_max)
+        return json.respond(self._service.dependents(request.params["wiki"], request.params["name"], limit=limit))
 
     async def views(self, request: Request) -> Response:
         """Take a report of views."""
-        body = await _body(request, ViewsBody)
-        return _json({"known": self._service.viewed(request.params["wiki"], body.titles)})
+        body = await json.body_as(request, ViewsBody)
+        return json.respond({"known": self._service.viewed(request.params["wiki"], body.titles)})
 
     # Operators
 
     async def status(self, request: Request) -> Response:
         """Say how all wikis are."""
-        return _json(await self._service.status())
+        return json.respond(await self._service.status())
 
     async def rest(self, request: Request) -> Response:
         """Say whether nothing is to be done."""
-        return _json({"at_rest": await self._service.at_rest(request.params["wiki"])})
+        return json.respond({"at_rest": await self._service.at_rest(request.params["wiki"])})
 
     async def flow(self, request: Request) -> Response:
         """List recent edits."""
-        after = _number(request, "after", 0)
-        limit = _limit(request, self._config.flow_max, default=50)
-        return _json({"entries": self._service.flow(request.params["wiki"], after=after, limit=limit)})
+        after = request.query_number("after", 0, least=0, most=AFTER_MAX)
+        limit = _limit(request, 50, self._config.flow_max)
+        return json.respond({"entries": self._service.flow(request.params["wiki"], after=after, limit=limit)})
 
     async def backfill_status(self, request: Request) -> Response:
         """Say how far the backfill is."""
-        return _json(await self._service.backfill(request.params["wiki"], "status"))
+        return json.respond(await self._service.backfill(request.params["wiki"], "status"))
 
     async def backfill(self, request: Request) -> Response:
         """Start or stop the backfill."""
-        body = await _body(request, BackfillBody)
-        return _json(await self._service.backfill(request.params["wiki"], body.action, anew=body.anew), status=202)
+        body = await json.body_as(request, BackfillBody)
+        return json.respond(await self._service.backfill(request.params["wiki"], body.action, anew=body.anew), status=202)
 
     async def dead_letters(self, request: Request) -> Response:
         """List parked pages."""
-        limit = _limit(request, self._config.dead_letters_max, default=100)
-        return _json({"dead_letters": self._service.dead_letters(request.params["wiki"], limit=limit)})
+        limit = _limit(request, 100, self._config.dead_letters_max)
+        return json.respond({"dead_letters": self._service.dead_letters(request.params["wiki"], limit=limit)})
 
     async def retry(self, request: Request) -> Response:
         """Retry parked pages."""
-        body = await _body(request, RetryBody)
-        return _json({"retried": self._service.retry(request.params["wiki"], body.pages)}, status=202)
+        body = await json.body_as(request, RetryBody)
+        return json.respond({"retried": self._service.retry(request.params["wiki"], body.pages)}, status=202)
 
 
 def _asked(request: Request) -> ReadPolicy | None:
@@ -185,33 +183,8 @@ def _matches(request: Request, record: CommitRecord) -> bool:
     return "*" in tags or f'"{record.html_hash}"' in tags
 
 
-def _number(request: Request, name: str, default: int) -> int:
-    text = request.query_value(name)
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or len(text) > 15:
-        raise InvalidInput("a number is expected", where=name)
-    return int(text)
-
-
-def _limit(request: Request, largest: int, *, default: int) -> int:
-    limit = _number(request, "limit", min(default, largest))
-    if not 1 <= limit <= largest:
-        raise InvalidInput(f"the limit is between 1 and {largest}", where="limit")
-    return limit
-
-
-async def _body(request: Request, kind: type[_T]) -> _T:
-    """The JSON body as `kind`; an empty one is all defaults. Raises InvalidInput."""
-    raw = await request.body()
-    try:
-        return msgspec.convert(json.parse(raw) if raw.strip() else {}, type=kind)
-    except msgspec.ValidationError as error:
-        raise InvalidInput(str(error)) from error
-
-
-def _json(value: object, *, status: int = 200) -> Response:
-    return Response(status, msgspec.json.encode(value), (("cache-control", "no-store"),), _JSON)
+def _limit(request: Request, default: int, most: int) -> int:
+    return request.query_number("limit", min(default, most), least=1, most=most)
 
 
 _UNAVAILABLE = {503: "The shard is recovering, too many wait, or the page was not ready in time; see Retry-After."}

@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 
-import msgspec
-
+from headwater.http import json
 from headwater.http.messages import Request, Response, Route
-from headwater.kernel.errors import InvalidInput
 from headwater.log.model import BEFORE_FIRST, Offset
 from headwater.purging.service import PurgingService
 
 LETTERS_MAX = 1000
 GRANT = "purging:manage"
-_JSON = "application/json"
 
 
 class PurgingApi:
@@ -59,32 +56,18 @@ class PurgingApi:
         )
 
     async def _status(self, request: Request) -> Response:
-        return _json(200, await self._service.status())
+        return json.respond(await self._service.status())
 
     async def _letters(self, request: Request) -> Response:
-        limit = _number(request, "limit", default=100, least=1, most=LETTERS_MAX)
-        after = _number(request, "after", default=BEFORE_FIRST, least=BEFORE_FIRST, most=2**63 - 1)
+        limit = request.query_number("limit", 100, least=1, most=LETTERS_MAX)
+        after = request.query_number("after", BEFORE_FIRST, least=BEFORE_FIRST, most=2**63 - 1)
         letters, following = await self._service.letters.read(limit, Offset(after))
-        return _json(200, {"letters": letters, "next": following})
+        return json.respond({"letters": letters, "next": following})
 
     async def _retry(self, request: Request) -> Response:
         await self._service.retry(request.params["id"])
-        return _json(202, {"id": request.params["id"]})
+        return json.respond({"id": request.params["id"]}, status=202)
 
     async def _discard(self, request: Request) -> Response:
         await self._service.discard(request.params["id"])
         return Response(204)
-
-
-def _json(status: int, value: object) -> Response:
-    return Response(status, msgspec.json.encode(value), headers=(("cache-control", "no-store"),), content_type=_JSON)
-
-
-def _number(request: Request, name: str, *, default: int, least: int, most: int) -> int:
-    text = request.query_value(name)
-    if text is None:
-        return default
-    number = int(text) if text.lstrip("-").isdecimal() and len(text) < 20 else least - 1
-    if not least <= number <= most:
-        raise InvalidInput(f"{name} is a whole number from {least} to {most}", where=name)
-    return number

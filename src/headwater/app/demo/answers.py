@@ -3,6 +3,7 @@
 Source: https://www.mediawiki.org/wiki/API:Query and the answers of MediaWiki 1.39.
 """
 
+import calendar
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,6 +11,7 @@ from headwater.app.demo.titles import CATEGORY, NAMESPACES, PageTitle, parse_tit
 from headwater.app.demo.wiki import DemoWiki, Page, Parsed, Row
 from headwater.app.demo.wikitext import redirect_target
 from headwater.kernel.errors import InvalidInput
+from headwater.mediawiki.timestamps import timestamp_of
 
 LIST_MAX = 500
 TITLES_MAX = 50
@@ -20,29 +22,17 @@ Object = dict[str, object]
 Listed = tuple[list[Object], dict[str, str]]
 
 
-def timestamp(time_s: int) -> str:
-    """`2026-11-24T06:21:22Z`."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time_s))
-
-
 def _time_s(text: str) -> int:
     """Seconds since the epoch of an ISO or MediaWiki timestamp, or a number."""
     digits = "".join(character for character in text if character.isdecimal())
-    if len(digits) == 14:
-        digits_of = [int(digits[start:end]) for start, end in ((0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14))]
-        days = _days(digits_of[0], digits_of[1], digits_of[2])
-        return days * 86_400 + digits_of[3] * 3600 + digits_of[4] * 60 + digits_of[5]
-    if not digits or len(digits) > 12:
-        raise InvalidInput(f"Invalid value {text[:40]!r} for a timestamp.", where="badtimestamp")
-    return int(digits)
-
-
-def _days(year: int, month: int, day: int) -> int:
-    """Days from 1970-01-01 to a date of the Gregorian calendar (H. Hinnant, chrono-compatible low-level date algorithms)."""
-    year -= month <= 2
-    era, of_era = divmod(year, 400)
-    of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
-    return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
+    try:
+        if len(digits) == 14:
+            return calendar.timegm(time.strptime(digits, "%Y%m%d%H%M%S"))
+        if len(digits) <= 12:
+            return int(digits)
+    except ValueError as error:
+        raise InvalidInput(f"Invalid value {text[:40]!r} for a timestamp.", where="badtimestamp") from error
+    raise InvalidInput(f"Invalid value {text[:40]!r} for a timestamp.", where="badtimestamp")
 
 
 def _limit(given: Mapping[str, str], name: str) -> int:
@@ -163,7 +153,7 @@ def page_object(page: Page, given: Mapping[str, str]) -> Object:
     answer: Object = {"pageid": page.number, "ns": page.title.namespace, "title": page.title.text}
     current = page.current
     if "info" in props:
-        answer |= {"contentmodel": "wikitext", "pagelanguage": "en", "touched": timestamp(current.time_s), "lastrevid": current.number}
+        answer |= {"contentmodel": "wikitext", "pagelanguage": "en", "touched": timestamp_of(current.time_s), "lastrevid": current.number}
         answer |= {"length": len(current.text.encode())}
         answer |= {"redirect": True} if redirect_target(current.text) is not None else {}
         answer |= {"new": True} if not current.parent else {}
@@ -174,7 +164,7 @@ def page_object(page: Page, given: Mapping[str, str]) -> Object:
             {
                 "revid": revision.number,
                 "parentid": revision.parent,
-                "timestamp": timestamp(revision.time_s),
+                "timestamp": timestamp_of(revision.time_s),
                 "sha1": revision.sha1,
                 "comment": revision.comment,
                 "slots": {"main": {"contentmodel": "wikitext", "contentformat": "text/x-wiki", "content": revision.text}},
@@ -216,7 +206,7 @@ def logevents(wiki: DemoWiki, given: Mapping[str, str]) -> Listed:
 
 
 def _token(row: Row) -> str:
-    return f"{timestamp(row.time_s).translate({ord(c): None for c in '-:TZ'})}|{row.number}"
+    return f"{timestamp_of(row.time_s).translate({ord(c): None for c in '-:TZ'})}|{row.number}"
 
 
 def _between(rows: Iterable[Row], given: Mapping[str, str], prefix: str) -> Sequence[Row]:
@@ -257,7 +247,7 @@ def _change_object(wiki: DemoWiki, row: Row) -> Object:
         "minor": False,
         "oldlen": 0,
         "newlen": len(page.current.text.encode()) if page is not None else 0,
-        "timestamp": timestamp(row.time_s),
+        "timestamp": timestamp_of(row.time_s),
         "comment": row.comment,
         "redirect": page is not None and redirect_target(page.current.text) is not None,
         "tags": [],
@@ -285,7 +275,7 @@ def _log_object(row: Row) -> Object:
         "type": kind,
         "action": action,
         "user": "127.0.0.1",
-        "timestamp": timestamp(row.time_s),
+        "timestamp": timestamp_of(row.time_s),
         "comment": row.comment,
         "tags": [],
     }

@@ -6,8 +6,6 @@ Answers have the form of `format=json&formatversion=2`; errors are 200 with an `
 import html
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-import msgspec
-
 from headwater.app.demo.answers import (
     allpages,
     continued,
@@ -17,15 +15,16 @@ from headwater.app.demo.answers import (
     parse_object,
     recentchanges,
     siteinfo,
-    timestamp,
 )
 from headwater.app.demo.forms import parameters
 from headwater.app.demo.titles import MAIN, parse_title
 from headwater.app.demo.wiki import TEXT_BYTES_MAX, DemoWiki, Page
 from headwater.app.demo.wikitext import redirect_target
+from headwater.http import json
 from headwater.http.messages import Request, Response, Route
 from headwater.kernel.clock import Clock
 from headwater.kernel.errors import HeadwaterError, InvalidInput, NotFound
+from headwater.mediawiki.timestamps import timestamp_of
 
 BODY_BYTES_MAX = 3 * TEXT_BYTES_MAX  # percent-encoding triples a text at most
 _OK = {200: "the answer, or an `error` object"}
@@ -71,8 +70,8 @@ class WikiApi:
         except HeadwaterError as error:
             answer = _error(error.where or error.code, error)
         if request.query_value("curtimestamp"):
-            answer["curtimestamp"] = timestamp(self._clock.now_ms() // 1000)
-        return Response(200, msgspec.json.encode(answer), headers=(("cache-control", "no-store"),), content_type="application/json")
+            answer["curtimestamp"] = timestamp_of(self._clock.now_ms() // 1000)
+        return json.respond(answer)
 
     async def _view(self, request: Request) -> Response:
         title = parse_title(request.params["title"])
@@ -94,7 +93,7 @@ class WikiApi:
         following: dict[str, str] = {}
         meta, lists = given.get("meta", "").split("|"), given.get("list", "").split("|")
         if "siteinfo" in meta:
-            query |= siteinfo(self._server, len(self._wiki), timestamp(self._clock.now_ms() // 1000))
+            query |= siteinfo(self._server, len(self._wiki), timestamp_of(self._clock.now_ms() // 1000))
         if "userinfo" in meta:
             query["userinfo"] = {"id": 0, "name": "127.0.0.1", "anon": True, "rights": ["read", "edit", "createpage", "delete", "move"]}
         if "tokens" in meta:
@@ -155,7 +154,7 @@ class WikiApi:
         if not changed:
             return {"edit": edit | {"nochange": True}}
         current = page.current
-        edit |= {"oldrevid": current.parent, "newrevid": current.number, "newtimestamp": timestamp(current.time_s)}
+        edit |= {"oldrevid": current.parent, "newrevid": current.number, "newtimestamp": timestamp_of(current.time_s)}
         return {"edit": edit | ({} if current.parent else {"new": True})}
 
     def _delete(self, given: Mapping[str, str]) -> dict[str, object]:
