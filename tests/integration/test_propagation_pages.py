@@ -94,7 +94,10 @@ def test_a_reader_who_has_it_gets_no_body(given: str, status: int) -> None:
     run(case)
 
 
-@pytest.mark.parametrize("target", ["/v1/rivers/html/A%2FB", "/v1/rivers/html/Rhein?redirect=no"])
+@pytest.mark.parametrize(
+    "target",
+    ["/v1/rivers/html/A%2FB", "/v1/rivers/html/Rhein?redirect=no", "/v1/rivers/html/Rhine?x=1", "/v1/rivers/html/Rhein?redirect=yes"],
+)
 def test_shared_caches_keep_only_what_purges_name(target: str) -> None:
     async def case(made: World) -> None:
         await rivers(made)

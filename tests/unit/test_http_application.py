@@ -1,6 +1,7 @@
 """One application without a server: ASGI messages in, ASGI messages out."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, MutableMapping, Sequence
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from headwater.http.application import application
-from headwater.http.config import HttpLimits
+from headwater.http.config import ClientConfig, HttpLimits
 from headwater.http.messages import ReadinessCheck, Request, Response, Route
 from headwater.http.metrics import DURATION, METRICS, REQUESTS
 from headwater.kernel.clock import SystemClock
@@ -25,7 +26,8 @@ async def echo(request: Request) -> Response:
 
 
 async def query(request: Request) -> Response:
-    return Response(200, json.dumps([list(request.query), request.query_value("a"), request.remote, request.raw_path]).encode())
+    seen = [list(request.query), request.query_value("a"), request.remote, request.raw_path, request.has_query]
+    return Response(200, json.dumps(seen).encode())
 
 
 async def bug(request: Request) -> Response:
@@ -70,6 +72,7 @@ def call(
     body: Sequence[bytes] = (b"",),
     headers: Sequence[tuple[bytes, bytes]] = (),
     readiness: Sequence[ReadinessCheck] = (),
+    clients: Sequence[ClientConfig] = (),
 ) -> tuple[int, dict[str, str], bytes]:
     sent: list[Message] = []
     incoming: list[Message] = [
@@ -93,7 +96,7 @@ def call(
         "http_version": "1.1",
     }
     app = application(
-        ROUTES, role="unit", metrics=METRICS_OF_TEST, readiness=readiness, clients=[], limits=HttpLimits(), clock=SystemClock()
+        ROUTES, role="unit", metrics=METRICS_OF_TEST, readiness=readiness, clients=clients, limits=HttpLimits(), clock=SystemClock()
     )
     asyncio.run(app(scope, receive, send))
     assert sent[0]["type"] == "http.response.start" and not sent[-1].get("more_body", False)
@@ -111,7 +114,28 @@ def test_a_body_and_headers_come_through() -> None:
 def test_query_and_peer_come_through() -> None:
     status, _, body = call("GET", "/query?a=1&b=%20&a=2")
     assert status == 200
-    assert json.loads(body) == [[["a", "1"], ["b", " "], ["a", "2"]], "2", "192.0.2.7", "/query"]
+    assert json.loads(body) == [[["a", "1"], ["b", " "], ["a", "2"]], "2", "192.0.2.7", "/query", True]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([], 201),
+        ([(b"origin", b"http://127.0.0.1:8192")], 403),
+        ([(b"origin", b"null")], 403),
+        ([(b"sec-fetch-site", b"cross-site")], 403),
+        ([(b"sec-fetch-site", b"none")], 201),
+    ],
+)
+def test_no_site_that_somebody_visits_can_post_where_no_token_is_asked_for(headers: list[tuple[bytes, bytes]], status: int) -> None:
+    assert call("POST", "/echo", headers=headers)[0] == status
+    assert call("GET", "/query", headers=headers)[0] == 200
+
+
+def test_with_clients_the_token_alone_decides() -> None:
+    token = ClientConfig(name="console", token_sha256=hashlib.sha256(b"t").hexdigest(), grants=("*",))
+    sent = [(b"origin", b"https://console.example"), (b"authorization", b"Bearer t")]
+    assert call("POST", "/echo", headers=sent, clients=[token])[0] == 201
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from headwater.http.framing import check_head
 from headwater.http.json import body_as, respond
 from headwater.http.messages import Client, Request
 from headwater.kernel.errors import InvalidInput
@@ -59,3 +60,9 @@ def test_an_answer_says_how_things_are_now() -> None:
     response = respond({"pages": Wish([1])}, status=202)
     assert (response.status, response.body, response.content_type) == (202, b'{"pages":{"pages":[1]}}', "application/json")
     assert ("cache-control", "no-store") in response.headers
+
+
+@pytest.mark.parametrize(("target", "has_query"), [(b"/a", False), (b"/a?", True), (b"/a?b=1", True), (b"http://h/a?", True)])
+def test_an_empty_query_makes_another_address(target: bytes, has_query: bool) -> None:
+    head = check_head(b"GET", "1.1", target, [(b"host", b"h")])
+    assert (head.raw_path, head.has_query) == (b"/a", has_query)

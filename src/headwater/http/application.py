@@ -12,7 +12,7 @@ from typing import Any, cast
 import structlog
 from prometheus_client import Counter, Histogram
 
-from headwater.http.auth import Clients, demand
+from headwater.http.auth import Clients, demand, refuse_pages_of_others
 from headwater.http.config import ClientConfig, HttpLimits
 from headwater.http.guard import Guard, body_fault, check_length, too_large
 from headwater.http.health import health_routes
@@ -135,6 +135,8 @@ class Application:
             )
         demand(client, route.grant)
         headers = _headers(scope)
+        if route.method not in _SAFE_METHODS and not self.clients:
+            refuse_pages_of_others(headers)
         length = headers.get("content-length")
         check_length(int(length) if length is not None else None, route.body_bytes_max)
         query: bytes = scope["query_string"]
@@ -144,6 +146,7 @@ class Application:
                 method=method,
                 raw_path=raw_path,
                 query=parse_query(query.decode("ascii")) if query else (),
+                has_query=scope.get("has_query", bool(query)),
                 headers=headers,
                 client=client,
                 remote=peer[0] if peer else "",
@@ -218,6 +221,7 @@ class Application:
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "PURGE"})
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _EXEMPT = frozenset({"/livez", "/readyz", "/metrics"})
 
 

@@ -6,7 +6,7 @@ Only hashes of tokens are kept. Without clients every caller is `anonymous` and 
 import hashlib
 import hmac
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from headwater.http.config import ClientConfig
 from headwater.http.messages import Client
@@ -47,6 +47,19 @@ class Clients:
         if not found:
             raise Unauthenticated("the bearer token is not known", where="authorization")
         return found[0]
+
+
+def refuse_pages_of_others(headers: Mapping[str, str]) -> None:
+    """Refuse what the page of some web site has a browser send; for operations that change something and ask for no token.
+
+    The browser of a person on this machine reaches its loopback addresses, and sends plain posts there for any site, also under
+    a name that the site lets point there. Then it says so: every browser names the origin of a post, and no other caller does.
+
+    Raises:
+        Forbidden: a browser sent it.
+    """
+    if "origin" in headers or headers.get("sec-fetch-site", "none") != "none":
+        raise Forbidden("pages in a browser may change nothing here while no clients are configured", where="origin")
 
 
 def demand(client: Client, grant: str | None) -> None:

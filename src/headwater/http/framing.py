@@ -53,6 +53,7 @@ class Head:
     Attributes:
         raw_path: percent-encoded path, or `*`.
         query: raw query without the question mark.
+        has_query: the target holds a question mark, with anything behind it or not.
         length: announced bytes of the body; None where it is chunked.
         expects_continue: the peer waits for `100 Continue` before it sends the body.
     """
@@ -61,6 +62,7 @@ class Head:
     query: bytes
     length: int | None
     expects_continue: bool
+    has_query: bool
 
 
 def check_head(method: bytes, version: str, target: bytes, headers: Headers) -> Head:
@@ -96,7 +98,7 @@ def check_head(method: bytes, version: str, target: bytes, headers: Headers) -> 
     raw_path, query = _split_target(method, target)
     if codings:
         length = None
-    return Head(raw_path, query, length, expect and length != 0)
+    return Head(raw_path, query, length, expect and length != 0, b"?" in target)
 
 
 def _length(value: bytes) -> int:

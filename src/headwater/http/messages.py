@@ -45,6 +45,7 @@ class Request:
         method: upper case.
         raw_path: the path as sent, percent-encoded, without the query.
         query: decoded query parameters in order; a repeated name is kept as given.
+        has_query: the target holds a question mark, so it is another address than without one, even if nothing follows.
         headers: lower-case names; repeated headers joined with `, `.
         params: values of the route's `{placeholders}`, percent-decoded once.
         client: the authenticated caller.
@@ -59,6 +60,7 @@ class Request:
     remote: str
     read_body: Callable[[], Awaitable[bytes]]
     params: dict[str, str] = field(default_factory=dict)
+    has_query: bool = False
 
     async def body(self) -> bytes:
         """The whole body. Raises TooLarge above the route's limit, DeadlineExceeded without progress; may be called again."""

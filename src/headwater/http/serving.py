@@ -400,6 +400,7 @@ class Connection(HttpToolsProtocol):
             "path": head.raw_path.decode("ascii"),
             "raw_path": head.raw_path,
             "query_string": head.query,
+            "has_query": head.has_query,
             "root_path": "",
             "headers": self.headers,
             "client": self.client,

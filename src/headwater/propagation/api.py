@@ -76,7 +76,8 @@ class PagesApi:
         if isinstance(located, Elsewhere):
             return self._moved(request, wiki, located.title), "redirect"
         as_is = request.query_value("redirect") == "no"
-        keep = not as_is and request.raw_path == canonical_path(wiki, title)
+        # Caches file a copy under the whole address, and purges name the one without a query.
+        keep = not (request.query or request.has_query) and request.raw_path == canonical_path(wiki, title)
         if located.record.redirect is not None and not as_is:
             target = canonical_path(wiki, located.record.redirect)
             return Response(301, headers=(("location", target), *self._headers(located, keep=keep, etag=False))), "redirect"
