@@ -157,3 +157,24 @@ def test_only_the_wiring_joins_services_to_engines() -> None:
         if isinstance(node, ast.ImportFrom) and ".engines" in (node.module or "")
     ]
     assert not found, found
+
+
+def _modules_of(package: pathlib.Path) -> set[str]:
+    """Names of the modules that stand directly in a package."""
+    files = {path for path in python_files(package) if path.parent == package} - {package / "__init__.py"}
+    return {path.stem for path in files}
+
+
+@pytest.mark.parametrize(
+    "room", sorted(p.parent for p in python_files(SOURCES) if p.parent.parent == SOURCES / "headwater" and p.stem == "__init__")
+)
+def test_every_room_has_a_map_of_its_modules(room: pathlib.Path) -> None:
+    """A newcomer finds the line to change from the docstring of the room, so it names every module, and none that is not there."""
+    text = ast.get_docstring(parsed(room / "__init__.py"), clean=False) or ""
+    entries = re.findall(r"^ *([a-z_]+(?:, [a-z_]+)*) {2,}\S", text, re.MULTILINE)
+    listed = {name for entry in entries for name in entry.split(", ")}
+    mentioned = listed | set(re.findall(r"`([a-z_]+)`", text))
+    modules = _modules_of(room)
+    assert modules <= mentioned, f"{named(room)}: not on its map: {sorted(modules - mentioned)}"
+    packages = {path.parent.name for path in python_files(room) if path.parent.parent == room}
+    assert listed <= modules | packages, f"{named(room)}: on its map only: {sorted(listed - modules - packages)}"

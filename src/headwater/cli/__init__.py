@@ -1,1 +1,13 @@
-"""The `headwater` command: parses, calls, prints. It decides nothing."""
+"""The `headwater` command: parses, calls, prints. It decides nothing.
+
+main            the tree of commands, each of which leads to one of:
+serving         `up`, `serve`, `check`
+demonstrating   `demo`
+asking          `status`, `explain`
+following       `follow`; `flowing` shows edits on their way, here and in the demo
+backfilling     `backfill`
+letters         `dead-letters`
+roles           talks to running roles
+output, exits   how commands print and end
+reference       `make docs`
+"""

@@ -1,1 +1,8 @@
-"""ASGI plumbing of every role: serving, guard, routing, problems, clients. Knows no service."""
+"""ASGI plumbing of every role: serving, guard, routing, problems, clients. Knows no service.
+
+messages        requests, responses and routes: all that an `api.py` needs, with `json` for what is in them
+application     one role behind the ASGI interface: `guard`, `auth`, `routing`, `health`, `openapi` and `problems` joined
+serving         sockets: all that an application cannot see of HTTP/1.1. Decides with `framing` (heads) and `deadline` (timers)
+listening       addresses, and taking them
+config          limits, deadlines and clients; `metrics` as in every room
+"""

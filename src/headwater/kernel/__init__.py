@@ -1,1 +1,12 @@
-"""The ground floor: errors, clock, ids, configuration, metrics, logging, units. Imports nothing of Headwater."""
+"""The ground floor: errors, clock, ids, configuration, metrics, logging, units. Imports nothing of Headwater.
+
+errors          the error tree: every error that leaves a room
+clock, ids      time and randomness, as ports
+concurrency     tasks beside each other: the first of several, until the stop, in slices
+config          types of the sections; `configfile` reads the file, `configtree` knows where a value stands, `configschema` describes
+units           `30s`, `64KiB`
+metrics         the catalogue: each metric declared once
+logging         one JSON object per line
+failpoints      places where a test stops the process as a kill would
+loopwatch       how long callbacks hold the event loop; `collecting` keeps the garbage collector from doing so
+"""
