@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -186,6 +187,24 @@ def test_the_context_of_an_invalid_event_names_each_field() -> None:
 def test_the_context_of_an_error_has_a_message_a_code_and_a_field() -> None:
     (member,) = lists(posted(UNKNOWN))["error"]
     assert member["context"] == {"message": "there is no stream 'nowhere'", "code": "invalid-input", "where": "/meta/stream"}
+
+
+def test_a_client_tells_only_of_its_own_wikis() -> None:
+    told = change("theirs")
+    nameless = {**told, "meta": {name: value for name, value in told["meta"].items() if name != "domain"}}
+    wiki = Client("wiki", frozenset({"events:write"}), frozenset({"rivers.example"}))
+
+    async def test(setting: Setting) -> None:
+        handler = table(setting)["POST", "/v1/events"].handler
+        others = [raw({**told, "meta": {**told["meta"], "domain": "lakes.example"}}), raw(nameless)]
+        response = await handler(replace(request(array(raw(change("ours")), *others)), client=wiki))
+        assert response.status == 207 and len(await setting.values("resource_change")) == 1
+        contexts = [member["context"] for member in lists(response)["error"]]
+        assert [(context["code"], context["where"]) for context in contexts] == [("forbidden", "/meta/domain")] * 2
+        response = await handler(request(array(*others)))
+        assert response.status == 201, "a client without domains tells of all"
+
+    run(test)
 
 
 def test_the_event_comes_back_byte_for_byte() -> None:

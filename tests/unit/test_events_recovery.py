@@ -276,6 +276,38 @@ def test_what_eventbus_told_is_not_added_again() -> None:
     run(test)
 
 
+def test_whoever_foretells_an_id_of_the_follower_keeps_nothing_out() -> None:
+    edit = recorded("03-mediawiki.revision-create.json")[0]
+    real = raw({**edit, "meta": {**edit["meta"], "id": "made-from-the-row"}})
+
+    async def test(setting: Setting) -> None:
+        fence = await claimed(setting)
+        (early,) = await setting.intake.accept([raw(change("made-from-the-row"))])
+        assert early.status is ACCEPTED
+        (result,) = await setting.intake.accept_atomic([real], beside=[], fence=fence)
+        assert result.status is ACCEPTED and await setting.values("mediawiki.revision-create") == [real]
+        for _ in range(2):
+            (again,) = await setting.intake.accept_atomic([real], beside=[], fence=fence)
+            assert again.status is DUPLICATE
+            await setting.restart(index=setting.new_index())
+
+    run(test)
+
+
+def test_an_id_of_the_follower_that_a_client_repeats_is_stored_once() -> None:
+    edit = raw(recorded("03-mediawiki.revision-create.json")[0])
+
+    async def test(setting: Setting) -> None:
+        fence = await claimed(setting)
+        await setting.intake.accept_atomic([edit], beside=[], fence=fence)
+        for _ in range(2):
+            (result,) = await setting.intake.accept([edit])
+            assert result.status is DUPLICATE and len(await setting.values("mediawiki.revision-create")) == 1
+            await setting.restart(index=setting.new_index())
+
+    run(test)
+
+
 def test_the_followers_own_events_do_not_hide_each_other() -> None:
     """Two deletions of one page within two seconds, with a restoration between, are two happenings."""
     delete = recorded("28-mediawiki.page-delete.json")[0]

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from headwater.http.auth import Clients, demand, demand_clients, is_loopback
@@ -242,3 +243,10 @@ def test_the_description_holds_routes_limits_and_problems() -> None:
 
 def test_a_grant_is_held_by_name_or_by_all() -> None:
     assert Client("a", frozenset({"x"})).may("x") and Client("a", frozenset({"*"})).may("x") and not Client("a").may("x")
+
+
+def test_a_client_speaks_for_the_domains_that_the_configuration_names() -> None:
+    bound = msgspec.structs.replace(client("a", "one"), domains=("rivers.example",))
+    clients = Clients([bound, client("b", "two")])
+    assert clients.authenticate("Bearer one").domains == frozenset({"rivers.example"})
+    assert clients.authenticate("Bearer two").domains is None

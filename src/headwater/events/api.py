@@ -126,7 +126,7 @@ class _Api:
         _check_content_type(request.headers.get("content-type"))
         body = await request.body()
         events = split(body) if len(body) <= SPLIT_INLINE_BYTES_MAX else await asyncio.to_thread(split, body)
-        return await answer(events, await self._intake.accept(events))
+        return await answer(events, await self._intake.accept(events, domains=request.client.domains))
 
     async def get_streams(self, _request: Request) -> Response:
         """List streams and schemas."""

@@ -218,8 +218,9 @@ def _seen(record: Record) -> Seen:
     headers = dict(record.headers)
     event_id = headers.get("id", b"").decode()
     stream = record.position.partition.stream
-    keys: tuple[Key, ...] = (identity.id_key(event_id),)
-    if SOURCE_HEADER not in headers and record.value is not None:
+    internal = SOURCE_HEADER in headers
+    keys: tuple[Key, ...] = (identity.id_key(event_id, internal=internal),)
+    if not internal and record.value is not None:
         event = orjson.loads(record.value)
         keys = (*keys, *identity.identities(stream, event, headers.get("dt", b"").decode()))
     return Seen(keys, record.time_ms)

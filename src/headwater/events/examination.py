@@ -28,7 +28,7 @@ class Rules:
                 raise InvalidConfig(f"there is no schema with the title {rule.schema_title}", where=f"events.streams.{rule.name}")
 
 
-def examine(value: bytes, rules: Rules, ids: Ids, *, now_ms: int, internal: bool) -> Event | Result:
+def examine(value: bytes, rules: Rules, ids: Ids, *, now_ms: int, internal: bool, domains: frozenset[str] | None = None) -> Event | Result:
     """The event of `value`, or why it is refused.
 
     Args:
@@ -37,6 +37,7 @@ def examine(value: bytes, rules: Rules, ids: Ids, *, now_ms: int, internal: bool
         ids: gives an id to an event without one.
         now_ms: wall time, for an event without one and for the log.
         internal: Headwater itself is the author, so that streams closed to clients are open.
+        domains: values of `meta.domain` that the author may tell of; None for all.
 
     Raises:
         InvalidInput: not strict JSON; the whole request is malformed then.
@@ -51,6 +52,7 @@ def examine(value: bytes, rules: Rules, ids: Ids, *, now_ms: int, internal: bool
         stream = _text(meta, "stream", "/meta/stream")
         schema = rules.schemas.find(_text(document, "$schema", "/$schema"))
         _check_permission(rules.streams.rule_of(stream), stream, schema, internal=internal)
+        _check_domain(meta, domains)
     except HeadwaterError as error:
         return result_of(error)
     violations = schema.violations(document)
@@ -66,8 +68,8 @@ def examine(value: bytes, rules: Rules, ids: Ids, *, now_ms: int, internal: bool
         id=event_id,
         dt=dt,
         partition_key=partition_key(document),
-        keys=(identity.id_key(event_id), *(() if internal else identity.identities(stream, document, dt))),
-        alike=identity.alike(stream, document, dt) if internal else (),
+        keys=(identity.id_key(event_id, internal=internal), *(() if internal else identity.identities(stream, document, dt))),
+        alike=identity.alike(stream, document, dt) if internal else (identity.id_key(event_id, internal=True),),
         time_ms=now_ms,
     )
 
@@ -103,3 +105,9 @@ def _check_permission(rule: StreamRule | None, stream: str, schema: Schema, *, i
         raise Forbidden(f"only Headwater itself writes to {stream}", where="/meta/stream")
     if rule.schema_title != schema.title:
         raise Forbidden(f"stream {stream} carries events of schema {rule.schema_title}, not of {schema.title}", where="/$schema")
+
+
+def _check_domain(meta: dict[str, object], domains: frozenset[str] | None) -> None:
+    domain = meta.get("domain")
+    if domains is not None and domain not in domains:
+        raise Forbidden(f"this client may not tell of domain {str(domain)[:200]!r}", where="/meta/domain")

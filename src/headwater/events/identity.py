@@ -24,9 +24,13 @@ _BY_TITLE = {
 _VISIBILITY = "mediawiki.revision-visibility-change"
 
 
-def id_key(event_id: str) -> Key:
-    """The key of an event's own id."""
-    return _key("id", event_id)
+def id_key(event_id: str, *, internal: bool = False) -> Key:
+    """The key of an event's own id; ids that Headwater itself gives (`internal`) have keys of their own.
+
+    Those ids can be foretold, for they are made from what happened. Were they one with those of clients, an event that a client posts
+    under such an id would swallow the real one.
+    """
+    return _key("own-id" if internal else "id", event_id)
 
 
 def identities(stream: str, event: Mapping[str, object], dt: str) -> tuple[Key, ...]:

@@ -21,7 +21,7 @@ class Event:
         dt: `meta.dt` as sent, or the time of the intake; RFC 3339.
         partition_key: records of one key keep their order; None for none.
         keys: under which it will be known: its id first, then its identities across sources.
-        alike: keys under which the same happening told by another source would be known.
+        alike: further keys under which it may be known already: the same happening told by another source, the same id given by Headwater.
         time_ms: when the intake examined it.
     """
 

@@ -6,6 +6,7 @@ stored; at most `queue_events_max` events and `queue_bytes_max` bytes are under 
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Sequence
 
 import structlog
@@ -102,7 +103,7 @@ class Intake:
             window_s=max(0, age_ms) / 1000,
         )
 
-    async def accept(self, events: Sequence[bytes]) -> Sequence[Result]:
+    async def accept(self, events: Sequence[bytes], *, domains: frozenset[str] | None = None) -> Sequence[Result]:
         """Store events that clients sent, each on its own; durable when this returns.
 
         Repeating it is safe for every event with a `meta.id`: a repeated id is a DUPLICATE, which counts as accepted; one that is under way
@@ -110,6 +111,7 @@ class Intake:
 
         Args:
             events: one JSON object each, kept byte for byte.
+            domains: values of `meta.domain` that the client may tell of; None for all.
 
         Returns:
             A result per event, in order. Errors in it: InvalidInput, Forbidden, TooLarge are the client's; StorageFull, Unavailable,
@@ -126,7 +128,7 @@ class Intake:
         size = sum(map(len, events))
         self._reserve(len(events), size)
         try:
-            outcomes = await self._examine(events, internal=False)
+            outcomes = await self._examine(events, internal=False, domains=domains)
             results = await self._store(outcomes)
         finally:
             self._events_under_way -= len(events)
@@ -177,9 +179,11 @@ class Intake:
         self._events_under_way += count
         self._bytes_under_way += size
 
-    async def _examine(self, events: Sequence[bytes], *, internal: bool) -> list[Event | Result]:
+    async def _examine(self, events: Sequence[bytes], *, internal: bool, domains: frozenset[str] | None = None) -> list[Event | Result]:
+        judge = functools.partial(
+            examine, rules=self._rules, ids=self._ids, now_ms=self._clock.now_ms(), internal=internal, domains=domains
+        )
         outcomes: list[Event | Result] = []
-        now_ms = self._clock.now_ms()
         left_bytes, left_events = SLICE_BYTES_MAX, SLICE_EVENTS_MAX
         for index, value in enumerate(events):
             if left_bytes < len(value) or left_events == 0:
@@ -187,10 +191,7 @@ class Intake:
                 await asyncio.sleep(0)
             left_bytes, left_events = left_bytes - len(value), left_events - 1
             try:
-                if len(value) <= SLICE_BYTES_MAX:
-                    outcome = examine(value, self._rules, self._ids, now_ms=now_ms, internal=internal)
-                else:
-                    outcome = await asyncio.to_thread(examine, value, self._rules, self._ids, now_ms=now_ms, internal=internal)
+                outcome = judge(value) if len(value) <= SLICE_BYTES_MAX else await asyncio.to_thread(judge, value)
             except InvalidInput as error:
                 raise InvalidInput(f"event {index}: {error.detail}", where=f"/{index}/{error.where or ''}".rstrip("/")) from error
             outcomes.append(outcome)
@@ -242,7 +243,7 @@ class Intake:
         return again
 
     def _answer_known(self, event: Event) -> Result | None:
-        if self._deduplication.knows(event.keys[:1]):
+        if self._deduplication.knows((event.keys[0], *event.alike)):
             return Result(Status.DUPLICATE, event.id)
         if self._deduplication.unsettled and self._deduplication.doubts(event):
             detail = "an earlier attempt with this id may be in the log; nobody knows yet"

@@ -20,7 +20,7 @@ class Clients:
     """The clients of one application."""
 
     def __init__(self, clients: Sequence[ClientConfig]) -> None:
-        self._clients = [(bytes.fromhex(client.token_sha256), Client(client.name, frozenset(client.grants))) for client in clients]
+        self._clients = [(bytes.fromhex(client.token_sha256), _client(client)) for client in clients]
         if len({client.name for _, client in self._clients}) < len(clients):
             raise InvalidConfig("two clients have the same name", where="clients")
 
@@ -47,6 +47,10 @@ class Clients:
         if not found:
             raise Unauthenticated("the bearer token is not known", where="authorization")
         return found[0]
+
+
+def _client(client: ClientConfig) -> Client:
+    return Client(client.name, frozenset(client.grants), frozenset(client.domains) if client.domains else None)
 
 
 def refuse_pages_of_others(headers: Mapping[str, str]) -> None:

@@ -46,6 +46,10 @@ class ClientConfig(Section, frozen=True):
     name: Annotated[str, doc("Name in logs and metrics.")]
     token_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{64}$", description="SHA-256 of the bearer token, in hexadecimal.")]
     grants: Annotated[tuple[str, ...], doc("Permissions such as `events:write`; `*` is all.")] = ()
+    domains: Annotated[
+        tuple[str, ...],
+        doc("Values of `meta.domain` of which it may post events; without any, all. Name those of the wiki that has the token."),
+    ] = ()
 
 
 def parse_listen(text: str) -> tuple[str, int]:

@@ -27,10 +27,14 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who called, as the configuration names it; `name` is `anonymous` where no clients are configured."""
+    """Who called, as the configuration names it; `name` is `anonymous` where no clients are configured.
+
+    `domains` are those of wikis that the client may speak for; None is all.
+    """
 
     name: str
     grants: frozenset[str] = frozenset()
+    domains: frozenset[str] | None = None
 
     def may(self, grant: str) -> bool:
         """Whether the client holds `grant`, by name or through `*`."""
