@@ -1,8 +1,8 @@
 """What all tests share: real components and what happens without them, the long grids, coroutines, no process left behind.
 
-A test that needs a real component says `@pytest.mark.real("mediawiki", "varnish")` (without names: both). Where one is missing the test is
-skipped and the run's last lines say so; `HEADWATER_REQUIRE=mediawiki,varnish` makes a missing one a failure instead. This is the only
-place that skips.
+A test that needs a real component says `@pytest.mark.real("mediawiki", "varnish")` (without names: both), or `"tmpfs"` for a disk
+that can be filled. Where one is missing the test is skipped and the run's last lines say so; `HEADWATER_REQUIRE=mediawiki,varnish` makes
+a missing one a failure instead. This is the only place that skips.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -36,7 +37,21 @@ def _missing_from_varnish() -> str | None:
     return None if shutil.which("varnishd") else "varnishd is not installed"
 
 
-_COMPONENTS: dict[str, Callable[[], str | None]] = {"mediawiki": _missing_from_mediawiki, "varnish": _missing_from_varnish}
+def _missing_for_tmpfs() -> str | None:
+    with tempfile.TemporaryDirectory() as folder:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False)
+        if mounted.returncode:
+            return "a file system of its own cannot be mounted here; that takes root"
+        subprocess.run(["umount", folder], check=True)
+    return None
+
+
+_COMPONENTS: dict[str, Callable[[], str | None]] = {
+    "mediawiki": _missing_from_mediawiki,
+    "varnish": _missing_from_varnish,
+    "tmpfs": _missing_for_tmpfs,
+}
+_UNNAMED = ("mediawiki", "varnish")
 
 
 @functools.cache
@@ -57,7 +72,7 @@ def _needs(item: pytest.Item) -> tuple[str, ...]:
     marks = list(item.iter_markers("real"))
     if not marks:
         return ()
-    return tuple(dict.fromkeys(name for mark in marks for name in mark.args or tuple(_COMPONENTS)))
+    return tuple(dict.fromkeys(name for mark in marks for name in mark.args or _UNNAMED))
 
 
 def pytest_configure(config: pytest.Config) -> None:

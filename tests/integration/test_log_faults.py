@@ -17,7 +17,7 @@ from headwater.kernel.errors import Corrupted, OutcomeUnknown, Overloaded, Stora
 from headwater.kernel.metrics import Metrics
 from headwater.log import metrics as log_metrics
 from headwater.log.engines.sqlite import SqliteLog
-from headwater.log.model import BEFORE_FIRST, AppendFailure, NewRecord, Offset, PartitionId, Policy, Position, StreamSpec
+from headwater.log.model import BEFORE_FIRST, AppendFailure, NewRecord, Offset, OwnedName, PartitionId, Policy, Position, StreamSpec
 from headwater.sqlite import Platform
 from headwater.sqlite import metrics as sqlite_metrics
 from headwater.testing.clock import ManualClock
@@ -116,6 +116,43 @@ def test_trimming_makes_space_on_a_full_disk(tmp_path: Path, run: Callable[..., 
         await log.close()
         log = await full.open()
         assert [record.position for record in await read_all(log, NOTES)] == answered[cut:] + resumed
+        await log.close()
+
+    run(scenario())
+
+
+def test_a_full_disk_is_said_so_for_as_long_as_it_is_full(tmp_path: Path, run: Callable[..., object]) -> None:
+    async def scenario() -> None:
+        full = FullDisk(tmp_path)
+        log = await full.open()
+        assert await log.not_writable() is None
+        await _fill(log, 4 * KIB)
+        full.disk.quota_bytes = 0
+        for _ in range(2):
+            assert await log.not_writable() == "the disk is full"
+        full.disk.quota_bytes = None
+        assert await log.not_writable() is None
+        assert full.gauge()[0] == 0, "asking is enough: it does not take a client that tries"
+        await log.close()
+
+    run(scenario())
+
+
+def test_an_owner_can_begin_on_a_full_disk(tmp_path: Path, run: Callable[..., object]) -> None:
+    """Otherwise a restart would end the reads that the full disk left."""
+
+    async def scenario() -> None:
+        full = FullDisk(tmp_path)
+        log = await full.open()
+        first = await log.claim(OwnedName("pages"))
+        await _fill(log, 4 * KIB)
+        await log.close()
+        full.disk.quota_bytes = full.disk.used_bytes()
+        log = await full.open()
+        second = await log.claim(OwnedName("pages"))
+        assert second.epoch == first.epoch + 1
+        with pytest.raises(StorageFull):
+            await _append(log, b"v" * 64 * KIB)
         await log.close()
 
     run(scenario())

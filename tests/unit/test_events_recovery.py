@@ -82,6 +82,19 @@ def test_catching_up_takes_as_many_reads_as_it_needs() -> None:
     run(test, config)
 
 
+def test_a_start_comes_through_although_the_index_is_full() -> None:
+    """What the index lacks waits in memory, so that its ids are known all the same."""
+
+    async def test(setting: Setting) -> None:
+        await accept(setting, "a", "b")
+        index = FailingIndex(ids_max=100)
+        index.is_full = True
+        await setting.kill(index=index)
+        assert await accept(setting, "b", "c") == [DUPLICATE, ACCEPTED]
+
+    run(test)
+
+
 def test_an_index_of_another_log_is_dropped() -> None:
     async def test(setting: Setting) -> None:
         await accept(setting, "a", "b", "c")

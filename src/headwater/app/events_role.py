@@ -95,7 +95,7 @@ async def start_events(around: Surroundings) -> Role:
             name="events",
             listen=config.events.listen,
             routes=routes(intake, rules, config.events, followers=lambda: {wiki: one.status() for wiki, one in followers.items()}),
-            readiness=(("intake", intake.ready),),
+            readiness=(("intake", intake.ready), ("storage", around.not_writable)),
             loops=tuple((f"follower.{wiki}", cancelled_at_stop(one.run)) for wiki, one in followers.items()),
             close=stack.pop_all().aclose,
         )

@@ -93,7 +93,7 @@ class Platform:
             data_dir = stack.enter_context(owned_directory(Path(self.config.data_dir)))
             log = await stack.enter_async_context(opened_log(self.config, data_dir, clock=self.clock, metrics=self.metrics))
             await log.declare(event_stream_specs(self.config))
-            roles = await self._start(Surroundings(self.config, data_dir, log, self.clock, self.ids, self.metrics), stack)
+            roles = await self._start(Surroundings(self.config, data_dir, log, self.clock, self.ids, self.metrics, log.not_writable), stack)
             interval_s = self.config.log.maintain_interval
             loops: list[tuple[str, Loop]] = [
                 *(pair for role in roles for pair in role.loops),

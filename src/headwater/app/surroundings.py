@@ -1,5 +1,6 @@
 """What every role is built with: the configuration, the log, and the ports of the kernel."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,11 @@ from headwater.log.ports import Log
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Everything outside one role."""
+    """Everything outside one role.
+
+    Attributes:
+        not_writable: why nothing can be appended to the log, or None: a readiness check.
+    """
 
     config: HeadwaterConfig
     data_dir: Path
@@ -20,3 +25,4 @@ class Surroundings:
     clock: Clock
     ids: Ids
     metrics: Metrics
+    not_writable: Callable[[], Awaitable[str | None]]

@@ -19,7 +19,7 @@ from headwater.events import identity, metrics
 from headwater.events.model import Event, Key, Seen, Window
 from headwater.events.ports import SeenIds
 from headwater.kernel.clock import Clock
-from headwater.kernel.errors import HeadwaterError, OffsetTrimmed
+from headwater.kernel.errors import HeadwaterError, OffsetTrimmed, StorageFull
 from headwater.kernel.metrics import Metrics
 from headwater.log.model import BEFORE_FIRST, Offset, PartitionId, Record
 from headwater.log.ports import Log
@@ -199,9 +199,20 @@ class Deduplication:
                 after = BEFORE_FIRST
                 continue
             if batch.records or batch.next != after:
-                await self._index.add([_seen(record) for record in batch.records], {partition: batch.next}, since_ms=self._since_ms())
+                await self._add([_seen(record) for record in batch.records], {partition: batch.next})
                 self._metrics.inc(metrics.INDEX_READ, len(batch.records))
             after, at_end = batch.next, batch.at_end
+
+    async def _add(self, entries: Sequence[Seen], covered: Mapping[PartitionId, Offset]) -> None:
+        """Put entries into the index; on a full disk let them wait in memory, as long as there is room, like those of new events."""
+        try:
+            await self._index.add(entries, covered, since_ms=self._since_ms())
+        except StorageFull:
+            self._metrics.inc(metrics.INDEX_FAILURES)
+            if len(self._pending) + len(entries) > self._limits.pending_max:
+                raise
+            self._remember(entries)
+            self._covered.update(covered)
 
     def _since_ms(self) -> int:
         return self._clock.now_ms() - self._limits.window_ms

@@ -12,7 +12,7 @@ import structlog
 
 from headwater.kernel.clock import Clock
 from headwater.kernel.concurrency import event_or_timeout
-from headwater.kernel.errors import HeadwaterError, InvalidInput, NotFound, OffsetTrimmed, Overloaded, Retry
+from headwater.kernel.errors import HeadwaterError, InvalidInput, NotFound, OffsetTrimmed, Overloaded, Retry, StorageFull
 from headwater.kernel.failpoints import failpoint
 from headwater.kernel.ids import Ids
 from headwater.kernel.metrics import Metrics
@@ -103,7 +103,10 @@ class PurgingService:
         for info in infos:
             after = progress.get(info.partition, BEFORE_FIRST)
             self._partitions[info.partition] = _Partition(info.partition, PartitionProgress(after), after)
-        await self._log.advance(GroupName(GROUP), {p.identity: p.after for p in self._partitions.values()})
+        try:
+            await self._log.advance(GroupName(GROUP), {p.identity: p.after for p in self._partitions.values()})
+        except StorageFull as error:  # known or not, what is purged is told again; a full disk must not end the other roles
+            _logger.warning("purge_progress_not_stored", code=error.code, detail=error.detail)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Purge until `stop` is set; then what is under way is left for the next start. A bug ends it with an exception."""

@@ -14,7 +14,7 @@ from typing import Self, TypeVar, cast
 import apsw
 
 from headwater.kernel.clock import Clock, SystemClock
-from headwater.kernel.errors import Overloaded, StorageFull, Unavailable
+from headwater.kernel.errors import HeadwaterError, Overloaded, StorageFull, Unavailable
 from headwater.kernel.metrics import Metrics
 from headwater.sqlite.ballast import Ballast
 from headwater.sqlite.config import StorageConfig
@@ -56,6 +56,11 @@ def _open_migrated(
         connection.close()
         raise
     return connection
+
+
+def _rewrite_first_page(connection: apsw.Connection) -> None:
+    """The smallest write that needs room: it changes nothing."""
+    connection.pragma("user_version", connection.pragma("user_version"))
 
 
 class Database:
@@ -126,6 +131,16 @@ class Database:
     def waiting(self) -> int:
         """Writes that have not been answered yet."""
         return self._waiting
+
+    async def not_writable(self) -> str | None:
+        """Why nothing can be written, or None: a readiness check. While the disk is known to be full it tries once more."""
+        if not self._writer.full:
+            return None
+        try:
+            await self.write(_rewrite_first_page)
+        except HeadwaterError as error:
+            return error.detail
+        return None
 
     async def write(self, work: Callable[[apsw.Connection], T], *, frees_space: bool = False) -> T:
         """Run `work` in the writer thread inside a durable transaction and return its result after the fsync.

@@ -1,5 +1,6 @@
 """One process owns a data directory."""
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -33,9 +34,10 @@ class DirectoryLock:
             raise AlreadyOwned(
                 f"data directory {self._path.parent} is owned by process {owner}; stop that process or choose another data_dir"
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode("ascii"))
         self._descriptor = descriptor
+        os.ftruncate(descriptor, 0)
+        with contextlib.suppress(OSError):  # on a full disk the owner has no name, and is the owner all the same
+            os.write(descriptor, f"{os.getpid()}\n".encode("ascii"))
 
     def release(self) -> None:
         """Give the directory up. The file stays, since removing it would let two processes lock two files of one name."""

@@ -102,6 +102,11 @@ class Writer:
         self._report_space()
         self._thread.start()
 
+    @property
+    def full(self) -> bool:
+        """Whether the last ordinary write found the disk full. Any thread may ask."""
+        return self._full
+
     def put(self, item: Item) -> None:
         """Hand in one write. Thread-safe, never blocks."""
         self._queue.put(item)

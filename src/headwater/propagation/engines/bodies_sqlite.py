@@ -46,7 +46,7 @@ class SqliteBodies:
         """Open or create the file. Raises Corrupted, FormatTooNew, StorageFull, Unavailable."""
         migrations = load_migrations("headwater.propagation.engines.bodies_schema")
         database = await Database.open(path, name="bodies", migrations=migrations, metrics=metrics, config=config)
-        await database.write(_overwrite_what_is_deleted)
+        await database.write(_overwrite_what_is_deleted, frees_space=True)  # needs no room
         return cls(database)
 
     async def close(self) -> None:

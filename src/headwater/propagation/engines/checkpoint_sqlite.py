@@ -41,7 +41,8 @@ class SqliteCheckpoints:
 
     async def load(self) -> Checkpoint | None:
         # In the queue of the writes: a save that its owner did not wait for, because it was stopped, is done before, never after.
-        return await self._database.write(_read_all)
+        # It needs no room, so a full disk must not refuse it.
+        return await self._database.write(_read_all, frees_space=True)
 
     async def save(self, checkpoint: Checkpoint) -> None:
         await self._database.write(lambda connection: _save(connection, checkpoint))

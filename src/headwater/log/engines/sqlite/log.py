@@ -155,6 +155,8 @@ class SqliteLog:
     async def declare(self, streams: Sequence[StreamSpec]) -> None:
         """See `Log.declare`."""
         specs = list(streams)
+        if all(self._specs.get(spec.name) == spec for spec in specs):
+            return  # nothing to write, so that a start on a full disk comes through
 
         async def declare() -> None:
             self._know(await self._database.write(lambda connection: writes.declare(connection, specs)))
@@ -280,7 +282,12 @@ class SqliteLog:
     async def claim(self, owned: OwnedName) -> Fence:
         """See `Log.claim`."""
         check_name(owned, what="owned name")
-        return await self._database.write(lambda connection: writes.claim(connection, owned))
+        # It frees nothing, but whoever recovers on a full disk has to come through, or reads end with the process before.
+        return await self._database.write(lambda connection: writes.claim(connection, owned), frees_space=True)
+
+    async def not_writable(self) -> str | None:
+        """Why nothing can be appended, or None: a readiness check."""
+        return await self._database.not_writable()
 
     async def advance(self, group: GroupName, positions: Mapping[PartitionId, Offset]) -> None:
         """See `Log.advance`."""
