@@ -80,3 +80,43 @@ def test_every_command_has_its_help() -> None:
     for section in sections:
         assert section.split("\n")[2].strip(), section[:60]
         assert "|  |" not in section, f"a parameter without meaning in {section[:60]}"
+
+
+def _loaded_names() -> set[str]:
+    """Every name and attribute that the product reads, declarations aside."""
+    found: set[str] = set()
+    for path in python_files(SOURCES):
+        declared = {id(name) for node in parsed(path).body if isinstance(node, ast.Assign) for name in ast.walk(node.value)}
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                found.add(node.attr)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and not (path.stem == "metrics" and id(node) in declared):
+                found.add(node.id)
+    return found
+
+
+def test_every_declared_metric_is_recorded() -> None:
+    loaded = _loaded_names()
+    silent = [
+        f"{named(path)}:{node.lineno} {target.id}"
+        for path in python_files(SOURCES)
+        if path.stem == "metrics" and path.parent.name != "kernel"
+        for node in parsed(path).body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+        for target in node.targets
+        if isinstance(target, ast.Name) and target.id not in loaded
+    ]
+    assert not silent, silent
+
+
+def test_every_setting_is_obeyed() -> None:
+    loaded = _loaded_names()
+    ignored = [
+        f"{named(path)}:{line.lineno} {node.name}.{line.target.id}"
+        for path in python_files(SOURCES)
+        for node in parsed(path).body
+        if isinstance(node, ast.ClassDef) and any(isinstance(base, ast.Name) and base.id == "Section" for base in node.bases)
+        for line in node.body
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.target.id not in loaded
+    ]
+    assert not ignored, ignored

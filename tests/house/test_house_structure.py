@@ -178,3 +178,63 @@ def test_every_room_has_a_map_of_its_modules(room: pathlib.Path) -> None:
     assert modules <= mentioned, f"{named(room)}: not on its map: {sorted(modules - mentioned)}"
     packages = {path.parent.name for path in python_files(room) if path.parent.parent == room}
     assert listed <= modules | packages, f"{named(room)}: on its map only: {sorted(listed - modules - packages)}"
+
+
+OUTSIDE = {
+    "asyncio",
+    "threading",
+    "socket",
+    "ssl",
+    "subprocess",
+    "os",
+    "io",
+    "aiohttp",
+    "apsw",
+    "uvicorn",
+    "structlog",
+    "logging",
+    "random",
+    "urllib.request",
+}
+SHARD = (
+    "shard",
+    "state",
+    "ages",
+    "delays",
+    "heat",
+    "decisions",
+    "staleness",
+    "snapshot",
+    "questions",
+    "codec",
+    "window",
+    "fairness",
+    "turns",
+)
+
+
+def _is_pure(path: pathlib.Path) -> bool:
+    """Whether a module says of itself that it decides and does nothing else; models and the shard always do."""
+    text = ast.get_docstring(parsed(path)) or ""
+    in_shard = path.parent.name == "propagation" and path.stem in SHARD
+    return path.stem in ("model", "staleness") or in_shard or re.search(r"\bPure[.:]|\. Pure\b", text) is not None
+
+
+def test_what_is_pure_reaches_nothing_outside() -> None:
+    pure = [path for path in python_files(SOURCES) if _is_pure(path)]
+    assert len(pure) > len(SHARD)
+    bad = []
+    for path in pure:
+        for node in ast.walk(parsed(path)):
+            match node:
+                case ast.Import(names=names):
+                    imported = {alias.name for alias in names}
+                case ast.ImportFrom(module=str() as module):
+                    imported = {module, module.partition(".")[0]}
+                case ast.AsyncFunctionDef(name=name):
+                    bad.append(f"{named(path)}:{node.lineno} async {name}")
+                    continue
+                case _:
+                    continue
+            bad += [f"{named(path)}:{node.lineno} {name}" for name in sorted(imported & OUTSIDE)]
+    assert not bad, bad
