@@ -35,7 +35,7 @@ wikis:
     concurrency_max: 4
     page_urls: ["{cache}/v1/real/html/{{title}}"]
 events: {{listen: "127.0.0.1:0"}}
-propagation: {{listen: "127.0.0.1:{pages_port}", read_deadline: 2s}}
+propagation: {{listen: "127.0.0.1:{pages_port}", read_deadline: 2s, audit_interval: 0s}}
 purging:
   listen: "127.0.0.1:0"
   origin_timeout_max: 3s
@@ -142,6 +142,11 @@ class RealWorld:
         for title in titles:
             status, _, body = self.platform.ask("propagation", f"/v1/{WIKI}/pages/{encode_title(title)}/explain")
             found[title] = json.loads(body)["seq"] if status == 200 else "unknown"
+        return found
+
+    def explain(self, title: str) -> dict[str, Any]:
+        """What Headwater says about a page that it knows."""
+        found: dict[str, Any] = self.platform.json("propagation", f"/v1/{WIKI}/pages/{encode_title(title)}/explain")
         return found
 
     def status(self) -> dict[str, Any]:

@@ -44,7 +44,7 @@ wikis:
     poll_interval: 50ms
     page_urls: ["{cache}/v1/rivers/html/{{title}}"]
 events: {{listen: "127.0.0.1:0"}}
-propagation: {{listen: "127.0.0.1:{pages_port}", read_deadline: 2s, checkpoint_interval: 300ms}}
+propagation: {{listen: "127.0.0.1:{pages_port}", read_deadline: 2s, checkpoint_interval: 300ms, audit_interval: 0s}}
 purging:
   listen: "127.0.0.1:0"
   origin_timeout_max: 300ms

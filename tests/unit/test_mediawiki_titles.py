@@ -69,6 +69,14 @@ def test_a_prefix_of_the_wiki_itself_is_dropped() -> None:
     assert site.normalise("Here:template:x") == "Template:X"
 
 
+def test_the_wikis_clock_may_have_an_offset() -> None:
+    answer = json.loads(DATA.read_bytes())
+    answer["query"]["general"]["timeoffset"] = -210
+    assert site_info(msgspec.convert(answer, SiteAnswer).query).time_offset_min == -210
+    del answer["query"]["general"]["timeoffset"]
+    assert site_info(msgspec.convert(answer, SiteAnswer).query).time_offset_min == 0
+
+
 @pytest.mark.parametrize(
     ("path", "key"),
     [

@@ -69,7 +69,7 @@ def config_of(ports: Ports, data_dir: Path) -> HeadwaterConfig:
         data_dir=str(data_dir),
         wikis={WIKI: wiki},
         events=EventsConfig(listen=f"127.0.0.1:{ports.events}"),
-        propagation=PropagationConfig(listen=f"127.0.0.1:{ports.pages}", read_deadline=READ_DEADLINE),
+        propagation=PropagationConfig(listen=f"127.0.0.1:{ports.pages}", read_deadline=READ_DEADLINE, audit_interval=Seconds(0)),
         purging=PurgingConfig(
             listen=f"127.0.0.1:{ports.purging}",
             targets=(TargetConfig(name="cache", url=f"http://127.0.0.1:{ports.cache}"),),

@@ -13,6 +13,7 @@ from headwater.mediawiki.config import WikiConfig
 from headwater.propagation.api import routes
 from headwater.propagation.engines.bodies_sqlite import SqliteBodies
 from headwater.propagation.engines.checkpoint_sqlite import SqliteCheckpoints
+from headwater.propagation.engines.copies_http import HttpCopies
 from headwater.propagation.engines.mediawiki import MediaWikiRenderer
 from headwater.propagation.model import PageKey
 from headwater.propagation.service import PropagationService, WikiParts
@@ -42,7 +43,12 @@ async def _parts(around: Surroundings, wiki: str, wiki_config: WikiConfig, stack
     stack.push_async_callback(renderer.close)
     checkpoints = await SqliteCheckpoints.open(around.data_dir / shard_file(wiki), metrics=around.metrics, config=around.config.storage)
     stack.push_async_callback(checkpoints.close)
-    return WikiParts(config=wiki_config, renderer=renderer, site=client, checkpoints=checkpoints)
+    config = around.config.propagation
+    copies = HttpCopies(
+        wiki_config.page_urls, timeout_s=config.audit_timeout, body_bytes_max=config.body_bytes_max, user_agent=wiki_config.user_agent
+    )
+    stack.push_async_callback(copies.close)
+    return WikiParts(config=wiki_config, renderer=renderer, site=client, checkpoints=checkpoints, copies=copies)
 
 
 async def start_propagation(around: Surroundings) -> tuple[Role, ServedHere]:

@@ -61,8 +61,20 @@ def _print_wikis(status: dict[str, Any] | None) -> None:
         age = format_duration((status["now_ms"] - min(oldest)) / 1000) if oldest else None
         backfill = wiki["backfill"] or {}
         running = f"{backfill['seen']} pages seen" if backfill.get("running") else "no"
-        rows.append((wiki["wiki"], wiki["state"], wiki["pages"], dirty, wiki["in_flight"], age, wiki["dead_letters"], running))
-    columns = ("wiki", "state", "pages", "stale, class 0 1 2 3", "rendering", "stalest for", "dead letters", "backfill")
+        found = wiki.get("audit") or {}
+        wrong = f"{found.get('mismatches', 0)} pages, {found.get('stale_copies', 0)} copies"
+        rows.append((wiki["wiki"], wiki["state"], wiki["pages"], dirty, wiki["in_flight"], age, wiki["dead_letters"], running, wrong))
+    columns = (
+        "wiki",
+        "state",
+        "pages",
+        "stale, class 0 1 2 3",
+        "rendering",
+        "stalest for",
+        "dead letters",
+        "backfill",
+        "audits found wrong",
+    )
     print_table("Wikis", columns, rows)
 
 

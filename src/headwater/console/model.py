@@ -60,6 +60,15 @@ class FollowerView(msgspec.Struct, frozen=True, kw_only=True):
     may_have_gap: bool
 
 
+class AuditView(msgspec.Struct, frozen=True, kw_only=True):
+    """What audits compared since the role started, and what of it was wrong (and repaired)."""
+
+    pages: int = 0
+    mismatches: int = 0
+    copies: int = 0
+    stale_copies: int = 0
+
+
 class WikiView(msgspec.Struct, frozen=True, kw_only=True):
     """One wiki. `renders_per_s` is None until there are two answers to compare."""
 
@@ -75,6 +84,7 @@ class WikiView(msgspec.Struct, frozen=True, kw_only=True):
     committed: int
     dead_letters: int
     at_rest: bool
+    audit: AuditView
     follower: FollowerView | None
 
 
@@ -153,6 +163,7 @@ class _Wiki(msgspec.Struct, frozen=True):
     in_flight: int = 0
     dead_letters: int = 0
     at_rest: bool = False
+    audit: AuditView | None = None
     counts: _Counts | None = None
     flow: tuple[_Flow, ...] = ()
 
@@ -292,6 +303,7 @@ def _wiki_view(one: _Wiki, earlier: _Wiki | None, elapsed_s: float, told: Decode
         committed=counts.committed,
         dead_letters=one.dead_letters,
         at_rest=one.at_rest,
+        audit=one.audit or AuditView(),
         follower=None
         if follower is None
         else FollowerView(state=follower.state, lag_s=follower.lag_s, last_error=follower.last_error, may_have_gap=follower.may_have_gap),

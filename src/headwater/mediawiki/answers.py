@@ -148,6 +148,7 @@ class General(msgspec.Struct, frozen=True):
     lang: str = "en"
     time: str = ""
     mainpage: str = "Main Page"
+    timeoffset: float = 0  # minutes by which the wiki's local time is ahead of UTC
     # PHP writes False where there is no such path.
     variantarticlepath: str | bool = False
 

@@ -45,6 +45,7 @@ class SiteInfo:
         interwiki: lower-case prefixes that lead to other wikis.
         local_interwiki: lower-case prefixes that lead to this wiki itself.
         lifetime_s_max: how long this wiki's parser cache keeps what nothing shortens; None when unknown.
+        time_offset_min: minutes by which the wiki's local time is ahead of UTC now.
     """
 
     wikiid: str
@@ -57,6 +58,7 @@ class SiteInfo:
     interwiki: frozenset[str]
     local_interwiki: frozenset[str] = frozenset()
     lifetime_s_max: int | None = None
+    time_offset_min: int = 0
 
     def normalise(self, text: str) -> DbKey:
         """The prefixed database key that this wiki gives to `text`.
@@ -178,4 +180,5 @@ def site_info(query: SiteQuery, *, lifetime_s_max: int | None = None) -> SiteInf
         interwiki=frozenset(i.prefix.lower() for i in query.interwikimap if not i.localinterwiki),
         local_interwiki=frozenset(i.prefix.lower() for i in query.interwikimap if i.localinterwiki),
         lifetime_s_max=lifetime_s_max,
+        time_offset_min=round(general.timeoffset),
     )

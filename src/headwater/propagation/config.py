@@ -73,6 +73,20 @@ class PropagationConfig(Section, frozen=True):
     backfill_rate_max: Annotated[Count, doc("Pages per second that a backfill adds at most.")] = 5000
     backfill_retry_delay: Annotated[Seconds, doc("Pause of a backfill when the wiki does not answer.")] = Seconds.of("5s")
 
+    tick_delay: Annotated[
+        Seconds, doc("How long after the end of an hour or a day pages that show the time are marked; covers a wiki's slow clock.")
+    ] = Seconds.of("5s")
+
+    audit_interval: Annotated[Seconds, doc("Pause between two audited pages of a wiki; 0 audits none.")] = Seconds.of("10s")
+    audit_grace: Annotated[
+        Seconds, doc("How long an event may take to explain a difference that an audit found; longer than the follower's polls take.")
+    ] = Seconds.of("60s")
+    audit_copies: Annotated[bool, doc("Whether audits also ask the addresses of the page (`page_urls`) what caches serve.")] = True
+    audit_copies_age_max: Annotated[
+        Seconds, doc("How long after a commit a cache may still serve an older copy: longer than a purge and its second take.")
+    ] = Seconds.of("5min")
+    audit_timeout: Annotated[Seconds, doc("Longest wait of an audit for one copy.")] = Seconds.of("5s")
+
     changes_age_max: Annotated[Seconds, doc("Changes older than this may be trimmed, once a checkpoint covers them.")] = Seconds.of("7d")
     changes_bytes_max: Annotated[Bytes, doc("Beyond this size the oldest changes may be trimmed, once a checkpoint covers them.")] = (
         Bytes.of("4GiB")

@@ -60,12 +60,18 @@ class PageChanged(msgspec.Struct, frozen=True):
     cause: str
 
 
-def purge_records(wiki: str, wiki_config: WikiConfig, record: CommitRecord, urls: tuple[str, ...]) -> tuple[NewRecord, ...]:
-    """One purge per address of a page that `record` changed."""
+def purge_records(
+    wiki: str, wiki_config: WikiConfig, record: CommitRecord, urls: tuple[str, ...], *, again: str = ""
+) -> tuple[NewRecord, ...]:
+    """One purge per address of a page that `record` changed.
+
+    Args:
+        again: why the same addresses are purged for the same commit once more; makes other ids.
+    """
     page = PurgedPage(wiki, record.page, record.product, record.seq)
     made = []
     for url in urls:
-        event_id = name_uuid(f"{wiki}/{record.page}/{record.seq}/{url}")
+        event_id = name_uuid(f"{wiki}/{record.page}/{record.seq}/{url}" + (f"/{again}" if again else ""))
         meta = Meta(url, event_id, iso_utc(record.time_ms), wiki_config.domains[0], PURGES)
         made.append(_record(PurgeEvent(_PURGE_SCHEMA, meta, ("headwater",), page), record, f"{wiki}:{record.page}"))
     return tuple(made)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
-from headwater.kernel.errors import Corrupted, InvalidInput, NotFound, OffsetTrimmed, Overloaded, StorageFull, Unavailable
+from headwater.kernel.errors import Corrupted, InvalidInput, NotFound, OffsetTrimmed, Unavailable
 from headwater.kernel.failpoints import failpoint
 from headwater.log.model import BEFORE_FIRST, Batch, NewRecord, Offset, PartitionId, Position, Record
 from headwater.propagation.changes import STREAMS, ExistenceMemory, SourceEvent, changes_of_batch, parse_time_ms
 from headwater.propagation.codec import encode_change
-from headwater.propagation.metrics import CHANGES_WRITTEN, EVENTS_READ, EVENTS_UNUSABLE, INPUT_LAG_SECONDS, WRITES_DELAYED
+from headwater.propagation.metrics import CHANGES_WRITTEN, EVENTS_READ, EVENTS_UNUSABLE, INPUT_LAG_SECONDS
 from headwater.propagation.model import Change, Lsn
 from headwater.propagation.notes import Inputs, note_record
 from headwater.propagation.streams import INPUTS_KEY, changes_of_wiki
@@ -196,12 +196,7 @@ class InputReader:
 
     async def repeat(self, records: Sequence[NewRecord]) -> Sequence[Position]:
         """Append under the fence of the changes, again and again while the disk is full or the log does not answer."""
-        while True:
-            try:
-                return await self._around.log.append_atomic(records, fence=self._tenure.changes_fence)
-            except (StorageFull, Unavailable, Overloaded):
-                self._around.inc(WRITES_DELAYED)
-                await self._around.clock.sleep(self._around.config.full_retry_delay)
+        return await self._tenure.append(records, self._tenure.changes_fence)
 
     async def at_end(self) -> bool:
         """Whether every event that is in the log now is in the changes."""

@@ -40,6 +40,11 @@ READ_WAITS = counter("propagation_read_waits", "Readers who waited for a render.
 BODIES_REPAIRED = counter("propagation_bodies_repaired", "Bodies missing or damaged in the store that were made again.", "wiki", "found")
 VIEWS = counter("propagation_views", "Views reported.", "wiki")
 BACKFILL_PAGES = counter("propagation_backfill_pages", "Pages seen by backfills.", "wiki")
+TICKS = counter("propagation_ticks", "Changes written because an hour or a day had ended.", "wiki", "span")
+AUDITS = counter("propagation_audits", "Pages audited, by outcome: equal, mismatch, overtaken, unanswered.", "wiki", "outcome")
+AUDIT_COPIES = counter(
+    "propagation_audit_copies", "Addresses audited, by what they served: current, stale, unmarked, unanswered.", "wiki", "found"
+)
 FLOW_DROPPED = counter("propagation_flow_entries_dropped", "Edits dropped from the live view before they were done.", "wiki")
 
 METRICS = (
@@ -79,5 +84,8 @@ METRICS = (
     BODIES_REPAIRED,
     VIEWS,
     BACKFILL_PAGES,
+    TICKS,
+    AUDITS,
+    AUDIT_COPIES,
     FLOW_DROPPED,
 )

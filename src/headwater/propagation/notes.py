@@ -1,4 +1,4 @@
-"""The notes beside the changes: identity of the order, positions of the inputs, state of the backfill.
+"""The notes beside the changes: identity of the order, positions of the inputs, state of the backfill, spans of time that ended.
 
 They are records of `propagation.<wiki>`, one per key, written under the fence of the changes. The positions are appended together with the
 changes that they stand for, so no event is applied twice or lost: `docs/decisions/0017-keep-input-positions-beside-the-changes.md`.
@@ -11,7 +11,7 @@ import msgspec
 from headwater.kernel.errors import Corrupted
 from headwater.log.model import BEFORE_FIRST, NewRecord, Offset, PartitionId
 from headwater.log.ports import Log
-from headwater.propagation.streams import BACKFILL_KEY, IDENTITY_KEY, INPUTS_KEY, notes_of_wiki
+from headwater.propagation.streams import BACKFILL_KEY, IDENTITY_KEY, INPUTS_KEY, TICKS_KEY, notes_of_wiki
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -54,12 +54,19 @@ class BackfillNote(msgspec.Struct, frozen=True):
     finished_ms: int | None = None
 
 
+class Ticks(msgspec.Struct, frozen=True):
+    """Up to which boundary (ms since the epoch) spans of time are settled, by resource: told as changes, or of no interest to anybody."""
+
+    settled_ms: dict[str, int] = {}
+
+
 class Notes(msgspec.Struct, frozen=True):
     """All notes of a wiki, as last written."""
 
     identity: Identity | None = None
     inputs: Inputs = Inputs()
     backfill: BackfillNote | None = None
+    ticks: Ticks = Ticks()
 
 
 def identity_base(now_ms: int) -> int:
@@ -79,16 +86,17 @@ async def read_notes(log: Log, wiki: str) -> Notes:
         if batch.at_end:
             break
     try:
-        identity, inputs, backfill = (values.get(key) for key in (IDENTITY_KEY, INPUTS_KEY, BACKFILL_KEY))
+        identity, inputs, backfill, ticks = (values.get(key) for key in (IDENTITY_KEY, INPUTS_KEY, BACKFILL_KEY, TICKS_KEY))
         return Notes(
             identity=None if identity is None else msgspec.json.decode(identity, type=Identity),
             inputs=Inputs() if inputs is None else msgspec.json.decode(inputs, type=Inputs),
             backfill=None if backfill is None else msgspec.json.decode(backfill, type=BackfillNote),
+            ticks=Ticks() if ticks is None else msgspec.json.decode(ticks, type=Ticks),
         )
     except msgspec.DecodeError as error:
         raise Corrupted(f"a record of {partition.stream} cannot be read") from error
 
 
-def note_record(wiki: str, key: bytes, note: Identity | Inputs | BackfillNote, now_ms: int) -> NewRecord:
+def note_record(wiki: str, key: bytes, note: Identity | Inputs | BackfillNote | Ticks, now_ms: int) -> NewRecord:
     """The record that replaces the note under `key`."""
     return NewRecord(notes_of_wiki(wiki).stream, msgspec.json.encode(note), now_ms, key=key)

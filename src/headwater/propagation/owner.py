@@ -1,7 +1,7 @@
 """The life of the owner of one wiki's shard: epoch after epoch, until it is stopped or fenced.
 
-An epoch recovers, then runs its loops together: events to changes, changes to marks, renders, commits, checkpoints, the backfill. When one
-fails the others stop before anything else happens. What follows depends on the error alone:
+An epoch recovers, then runs its loops together: events to changes, changes to marks, renders, commits, checkpoints, the backfill,
+ticks, audits. When one fails the others stop before anything else happens. What follows depends on the error alone:
 
 * Fenced: somebody else owns the shard. This owner stops for good, and serves no more reads.
 * OutcomeUnknown: an append may or may not have happened. The epoch is over; the next one recovers from the log.
@@ -20,6 +20,7 @@ import structlog
 
 from headwater.kernel.errors import Corrupted, Fenced, FormatTooNew, HeadwaterError, OutcomeUnknown, StorageFull, Unavailable
 from headwater.propagation.applying import Applier
+from headwater.propagation.audit import Audit, AuditCounts
 from headwater.propagation.backfill import Backfill
 from headwater.propagation.checkpointing import Checkpointer
 from headwater.propagation.committing import Committer
@@ -32,6 +33,7 @@ from headwater.propagation.rendering import Dispatcher
 from headwater.propagation.streams import own_streams
 from headwater.propagation.surroundings import Surroundings, run_together, stop_tasks
 from headwater.propagation.tenure import Tenure, begin
+from headwater.propagation.ticks import Ticker
 from headwater.propagation.turns import Turns
 
 _log = structlog.get_logger(__name__)
@@ -60,6 +62,8 @@ class Epoch:
     dispatcher: Dispatcher
     checkpointer: Checkpointer
     backfill: Backfill
+    ticker: Ticker
+    audit: Audit
 
 
 @dataclass(slots=True)
@@ -70,6 +74,7 @@ class Owner:
         epoch: the parts of the running epoch, or of the last one while it recovers; None before the first.
         reason: why it does not run, for `/readyz` and the status.
         settled: told of every page whose commit became durable, or that was parked.
+        audited: what audits found, of all epochs.
     """
 
     around: Surroundings
@@ -78,6 +83,7 @@ class Owner:
     state: OwnerState = OwnerState.STARTING
     reason: str | None = "not started"
     epoch: Epoch | None = None
+    audited: AuditCounts = field(default_factory=AuditCounts)
     flow: Flow = field(init=False)
     history: History = field(init=False)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -133,17 +139,7 @@ class Owner:
         tenure = await self._begun()
         if tenure is None:
             return
-        committer = Committer(tenure, self.flow, self.history, self.settled)
-        checkpointer, inputs = Checkpointer(tenure), InputReader(tenure)
-        epoch = Epoch(
-            tenure=tenure,
-            inputs=inputs,
-            applier=Applier(tenure, self.flow),
-            committer=committer,
-            dispatcher=Dispatcher(tenure, committer, self.turns),
-            checkpointer=checkpointer,
-            backfill=Backfill(tenure, inputs.repeat, checkpointer.save),
-        )
+        epoch = self._parts(tenure)
         self.epoch, self.state, self.reason = epoch, OwnerState.RUNNING, None
         _log.info("owner_running", wiki=self.around.wiki, epoch=tenure.commits_fence.epoch, pages=len(tenure.shard))
         await run_together(
@@ -153,6 +149,8 @@ class Owner:
             epoch.dispatcher.run(),
             epoch.checkpointer.run(),
             epoch.backfill.run(),
+            epoch.ticker.run(),
+            epoch.audit.run(),
             self._watch(epoch),
             self._stopped(),
         )
@@ -168,6 +166,26 @@ class Owner:
         finally:
             await stop_tasks((beginning, stopping))
         return None if beginning.cancelled() else beginning.result()
+
+    def _parts(self, tenure: Tenure) -> Epoch:
+        committer = Committer(tenure, self.flow, self.history, self.settled)
+        checkpointer, inputs, applier = Checkpointer(tenure), InputReader(tenure), Applier(tenure, self.flow)
+        dispatcher = Dispatcher(tenure, committer, self.turns)
+
+        async def caught_up() -> bool:
+            return await inputs.at_end() and await applier.at_end()
+
+        return Epoch(
+            tenure=tenure,
+            inputs=inputs,
+            applier=applier,
+            committer=committer,
+            dispatcher=dispatcher,
+            checkpointer=checkpointer,
+            backfill=Backfill(tenure, inputs.repeat, checkpointer.save),
+            ticker=Ticker(tenure, inputs.repeat),
+            audit=Audit(tenure, self.audited, append=inputs.repeat, caught_up=caught_up, backed_up=dispatcher.backed_up),
+        )
 
     async def _last_checkpoint(self, epoch: Epoch) -> None:
         try:

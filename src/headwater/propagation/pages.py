@@ -13,17 +13,14 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from headwater.kernel.clock import iso_utc
 from headwater.kernel.errors import Corrupted, NotFound, Overloaded, Unavailable
-from headwater.log.model import NewRecord
-from headwater.propagation.codec import encode_change
 from headwater.propagation.config import ReadPolicy
 from headwater.propagation.metrics import BODIES_REPAIRED, READ_WAITS
-from headwater.propagation.model import BodyHash, Change, CommitRecord, PageKey, Rendered, Resource, Title, Urgency
+from headwater.propagation.model import BodyHash, CommitRecord, PageKey, Rendered, Title, Urgency
 from headwater.propagation.owner import Epoch, Owner, OwnerState
 from headwater.propagation.ports import BodySource, RenderRequest
+from headwater.propagation.repairs import change_records, repair_of
 from headwater.propagation.shard import Freshness
-from headwater.propagation.streams import changes_of_wiki
 from headwater.propagation.surroundings import Surroundings, hash_of
 from headwater.propagation.waiters import Waiters
 
@@ -217,14 +214,7 @@ class Pages:
             await self._around.bodies.put({record.html_hash: outcome.body}, [source])
             return outcome.body
         now_ms = self._around.clock.now_ms()
-        change = Change(
-            resource=Resource(f"c:{record.title}"),
-            cause="repair",
-            urgency=Urgency.NOW,
-            event_id=f"repair/{record.page}/{record.seq}/{iso_utc(now_ms)}",
-            time_ms=now_ms,
-        )
-        await epoch.inputs.repeat([NewRecord(changes_of_wiki(self._around.wiki).stream, encode_change(change), now_ms)])
+        await epoch.inputs.repeat(change_records(self._around.wiki, [repair_of(record, Urgency.NOW, now_ms)], now_ms))
         await self._waiters.wait(record.page, self._around.config.read_deadline)
         return None
 

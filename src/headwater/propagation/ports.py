@@ -54,7 +54,12 @@ class Site(Protocol):
 
 
 class Titles(Protocol):
-    """The wiki's own rules for titles."""
+    """The wiki's own rules for titles, and its clock's offset."""
+
+    @property
+    def time_offset_min(self) -> int:
+        """Minutes by which the wiki's local time is ahead of UTC."""
+        ...
 
     def normalise(self, text: str) -> str:
         """The prefixed database key meant by `text`.
@@ -69,6 +74,27 @@ class Titles(Protocol):
 
     def namespace_of(self, key: str) -> int:
         """The namespace of a prefixed database key."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What readers of one address get, from a cache or through it.
+
+    Attributes:
+        seq: `X-Headwater-Seq` of the answer; None if the pages API did not make it.
+        body: hash of what was sent; None where that says nothing (no 200, encoded, too large).
+    """
+
+    seq: int | None
+    body: BodyHash | None
+
+
+class Copies(Protocol):
+    """The addresses of a wiki's pages, asked as any reader asks."""
+
+    async def copy(self, url: str) -> Copy:
+        """What `url` answers now. Raises Unavailable (no answer in time), InvalidInput (not an address of this wiki's pages)."""
         ...
 
 

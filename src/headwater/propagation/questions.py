@@ -41,6 +41,11 @@ class Questions:
         number = self._state.find(title)
         return None if number is None else self._state.node(number).page
 
+    def page_near(self, fraction: float) -> PageKey | None:
+        """A page chosen by `fraction` in [0, 1), for samples; None if many pages left where it points to, or there is none."""
+        number = self._state.number_near(fraction)
+        return None if number is None else self._state.node(number).page
+
     def title(self, page: PageKey) -> Title | None:
         """The title of a page, or None if it is unknown."""
         node = self._node(page)

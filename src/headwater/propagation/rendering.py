@@ -71,7 +71,7 @@ class Dispatcher:
                 nothing.add(urgency)
                 continue
             failpoint("lease")
-            revs = self._revs(now_ms) if revs is None else revs
+            revs = self._tenure.revs_to_prove() if revs is None else revs
             self._start(leases[0], revs)
         else:
             return True
@@ -81,6 +81,11 @@ class Dispatcher:
             self._tenure.touched()
         return False
 
+    def backed_up(self) -> bool:
+        """Whether pages of classes 2 and 3 wait for room in their window."""
+        backlog = self._tenure.shard.backlog()
+        return bool(backlog[Urgency.WARM] or backlog[Urgency.REST]) and not self._room(Urgency.REST)
+
     def _waiting(self, nothing: set[Urgency]) -> frozenset[Urgency]:
         """Classes with dirty pages and room in their window."""
         backlog = self._tenure.shard.backlog()
@@ -89,10 +94,6 @@ class Dispatcher:
     def _room(self, urgency: Urgency) -> int:
         window = self._window(urgency)
         return window.room(self._under_way[id(window)])
-
-    def _revs(self, now_ms: int) -> Mapping[Resource, int | None]:
-        window_ms = int(self._around.wiki_config.replication_window * 1000)
-        return self._tenure.shard.revs_within(now_ms - window_ms) if window_ms else {}
 
     async def _wait(self) -> None:
         """Wait for work, for a render to end, or for a page that was put off."""

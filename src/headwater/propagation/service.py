@@ -20,7 +20,7 @@ from headwater.propagation.model import PageKey, Resource, Title
 from headwater.propagation.owner import Owner, OwnerState
 from headwater.propagation.pages import Pages
 from headwater.propagation.parking import DeadLetter
-from headwater.propagation.ports import BodyStore, CheckpointStore, Renderer, Site
+from headwater.propagation.ports import BodyStore, CheckpointStore, Copies, Renderer, Site
 from headwater.propagation.status import (
     BackfillStatus,
     Dependents,
@@ -45,6 +45,7 @@ class WikiParts:
     renderer: Renderer
     site: Site
     checkpoints: CheckpointStore
+    copies: Copies | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class PropagationService:
                 clock=clock,
                 ids=ids,
                 metrics=metrics,
+                copies=parts.copies,
             )
             waiters = Waiters(config.waiters_max, clock)
             owner = Owner(around, self._turns, waiters.wake)

@@ -19,6 +19,7 @@ from headwater.propagation.heat import Heat
 from headwater.propagation.model import CommitRecord, Lease, Lsn, PageKey, Resource, Seq, Title, Urgency
 
 _NOBODY = BitMap()
+NEAR_MAX = 64  # numbers looked at for one in use
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,12 @@ class ShardState:
     def number_of(self, page: PageKey) -> int | None:
         """The dense number of a page, or None if it is unknown."""
         return self._numbers.get(page)
+
+    def number_near(self, fraction: float) -> int | None:
+        """A number in use: the one at `fraction` (in [0, 1)) of all given out, or one soon after it; None if these are free."""
+        start = int(fraction * self._next_number)
+        near = range(start, min(start + NEAR_MAX, self._next_number))
+        return next((number for number in near if number in self._nodes), None)
 
     def node(self, number: int) -> Node:
         """The page of a number that is in use."""

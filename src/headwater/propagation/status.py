@@ -61,6 +61,15 @@ class BackfillStatus(msgspec.Struct, frozen=True):
     waiting: int
 
 
+class AuditStatus(msgspec.Struct, frozen=True):
+    """What audits found since this process took over the shard: pages and copies compared, and how many of them were wrong."""
+
+    pages: int
+    mismatches: int
+    copies: int
+    stale_copies: int
+
+
 class WikiStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One wiki's shard. LSNs and seqs are decimal strings: they may exceed what JavaScript's numbers hold."""
 
@@ -79,6 +88,7 @@ class WikiStatus(msgspec.Struct, frozen=True, kw_only=True):
     windows: tuple[WindowStatus, ...] = ()
     counts: CountsStatus | None = None
     backfill: BackfillStatus | None = None
+    audit: AuditStatus | None = None
     flow: tuple[FlowEntry, ...] = ()
 
 
@@ -154,6 +164,7 @@ def status_of(owner: Owner, *, at_rest: bool, readers_waiting: int, flow_max: in
         ),
         counts=CountsStatus(**{name: getattr(counts, name) for name in CountsStatus.__struct_fields__}),
         backfill=backfill_status(epoch.backfill, shard),
+        audit=AuditStatus(**{name: getattr(owner.audited, name) for name in AuditStatus.__struct_fields__}),
         flow=tuple(owner.flow.entries(0, flow_max)),
     )
 

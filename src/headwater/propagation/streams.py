@@ -9,6 +9,7 @@ PAGE_CHANGED = "headwater.page-changed"
 IDENTITY_KEY = b"identity"
 INPUTS_KEY = b"inputs"
 BACKFILL_KEY = b"backfill"
+TICKS_KEY = b"ticks"
 
 
 def changes_of_wiki(wiki: str) -> PartitionId:
@@ -22,7 +23,7 @@ def commits_of_wiki(wiki: str) -> PartitionId:
 
 
 def notes_of_wiki(wiki: str) -> PartitionId:
-    """Identity of the order, positions of the inputs, state of the backfill: one record per key."""
+    """Identity of the order, positions of the inputs, state of the backfill, spans of time that ended: one record per key."""
     return PartitionId(f"propagation.{wiki}")
 
 

@@ -13,7 +13,7 @@ from headwater.log.ports import Log
 from headwater.mediawiki.config import WikiConfig
 from headwater.propagation.config import PropagationConfig
 from headwater.propagation.model import BodyHash
-from headwater.propagation.ports import BodyStore, CheckpointStore, Renderer, Site
+from headwater.propagation.ports import BodyStore, CheckpointStore, Copies, Renderer, Site
 
 HASHED_INLINE_BYTES_MAX = 128 * 1024
 SLICE_S = 0.002  # a loop that has worked this long lets the others go first: nothing holds the event loop for 5 ms
@@ -26,6 +26,7 @@ class Surroundings:
     Attributes:
         wiki: the wiki's id in the configuration.
         domains: `meta.domain` of its events.
+        copies: its pages as readers get them, for audits; None where nobody can ask.
     """
 
     wiki: str
@@ -39,6 +40,7 @@ class Surroundings:
     clock: Clock
     ids: Ids
     metrics: Metrics
+    copies: Copies | None = None
 
     @property
     def domains(self) -> frozenset[str]:

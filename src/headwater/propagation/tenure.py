@@ -9,17 +9,17 @@ append changes between the two claims: the new one reads them, because it reads 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from headwater.kernel.errors import Corrupted, OffsetTrimmed, OutcomeUnknown, Overloaded, StorageFull, Unavailable
-from headwater.log.model import BEFORE_FIRST, Batch, Fence, Offset, PartitionId
+from headwater.log.model import BEFORE_FIRST, Batch, Fence, NewRecord, Offset, PartitionId, Position
 from headwater.propagation.codec import decode_change, decode_commit
 from headwater.propagation.erasures import Erasures
 from headwater.propagation.metrics import RECOVERIES, RECOVERY_SECONDS, WRITES_DELAYED
-from headwater.propagation.model import Change, Lease, Lsn, PageKey, Title
+from headwater.propagation.model import Change, Lease, Lsn, PageKey, Resource, Title
 from headwater.propagation.notes import Identity, Notes, identity_base, note_record, read_notes
 from headwater.propagation.parking import DeadLetter, read_dead_letters
 from headwater.propagation.ports import Checkpoint, Titles
@@ -78,6 +78,20 @@ class Tenure:
         except (StorageFull, Unavailable, Overloaded, OutcomeUnknown) as error:
             self.around.inc(WRITES_DELAYED)
             _log.warning("guard_delayed", wiki=self.around.wiki, reason=error.code)
+
+    async def append(self, records: Sequence[NewRecord], fence: Fence) -> Sequence[Position]:
+        """Append under a fence, again and again while the disk is full or the log does not answer. Raises Fenced, OutcomeUnknown."""
+        while True:
+            try:
+                return await self.around.log.append_atomic(records, fence=fence)
+            except (StorageFull, Unavailable, Overloaded):
+                self.around.inc(WRITES_DELAYED)
+                await self.around.clock.sleep(self.around.config.full_retry_delay)
+
+    def revs_to_prove(self) -> Mapping[Resource, int | None]:
+        """What changed within the replication window, for a render that begins now; empty without replicas."""
+        window_ms = int(self.around.wiki_config.replication_window * 1000)
+        return self.shard.revs_within(self.around.clock.now_ms() - window_ms) if window_ms else {}
 
     def touched(self) -> None:
         """Note that the state changed and that there may be work."""

@@ -1,6 +1,7 @@
 """A small deterministic wiki: pages with templates, links and redirects, a renderer of them, and the events of their edits.
 
-Text: `{{Name}}` includes `Template:Name`, `[[Title]]` links, `#REDIRECT [[Title]]` redirects; everything else is shown as it is. The events
+Text: `{{Name}}` includes `Template:Name`, `[[Title]]` links, `#REDIRECT [[Title]]` redirects, `{{HOUR}}` and `{{DAY}}` show the
+number of the local hour or day; everything else is shown as it is. The events
 have the form of EventBus. Hold renders with `hold`, answer for the wiki with `answers`.
 """
 
@@ -24,6 +25,7 @@ from headwater.propagation.streams import PAGE_CHANGED, PURGES
 _TEMPLATE = re.compile(r"\{\{([^{}]+)\}\}")
 _LINK = re.compile(r"\[\[([^\[\]]+)\]\]")
 _REDIRECT = re.compile(r"#REDIRECT \[\[([^\[\]]+)\]\]")
+_SPANS_MS = {"HOUR": 3_600_000, "DAY": 86_400_000}
 DOMAIN = "rivers.example"
 
 
@@ -52,6 +54,7 @@ class FakeWiki:
         rendered: how often each title was rendered.
         answers: outcomes to give for a title before anything else, in order.
         down: the wiki does not answer questions about titles and pages.
+        time_offset_min: minutes by which its local time is ahead of UTC.
         hold: while set to an unset event, renders read the wiki and then wait for it.
     """
 
@@ -61,6 +64,7 @@ class FakeWiki:
     rendered: Counter[str] = field(default_factory=Counter)
     answers: dict[str, deque[Outcome]] = field(default_factory=lambda: defaultdict(deque))
     down: bool = False
+    time_offset_min: int = 0
     hold: asyncio.Event | None = None
     started: asyncio.Event = field(default_factory=asyncio.Event)
     _pages: dict[PageKey, _Page] = field(default_factory=dict)
@@ -163,6 +167,9 @@ class FakeWiki:
 
     def _expand(self, text: str, reads: set[Resource], depth: int) -> str:
         def include(match: re.Match[str]) -> str:
+            if match[1] in _SPANS_MS:
+                reads.add(Resource(f"t:{match[1].lower()}"))
+                return str((self.clock.now_ms() + self.time_offset_min * 60_000) // _SPANS_MS[match[1]])
             title = Title(f"Template:{match[1]}")
             reads.update((Resource(f"c:{title}"), Resource(f"e:{title}")))
             page = self._find(title)

@@ -11,6 +11,7 @@ import msgspec
 from headwater.http.messages import Client, Request, Response
 from headwater.http.problems import problem_of
 from headwater.http.routing import Router
+from headwater.kernel.config import Seconds
 from headwater.kernel.errors import HeadwaterError
 from headwater.kernel.metrics import Metric, Metrics
 from headwater.log.engines.memory import MemoryLog
@@ -18,7 +19,7 @@ from headwater.log.model import BEFORE_FIRST, PartitionId, Record
 from headwater.mediawiki.config import WikiConfig
 from headwater.propagation.api import routes
 from headwater.propagation.config import PropagationConfig
-from headwater.propagation.engines.memory import MemoryBodies, MemoryCheckpoints
+from headwater.propagation.engines.memory import MemoryBodies, MemoryCheckpoints, MemoryCopies
 from headwater.propagation.metrics import METRICS
 from headwater.propagation.model import CommitRecord, PageKey, Title
 from headwater.propagation.owner import Owner
@@ -45,6 +46,7 @@ class World:
     checkpoints: MemoryCheckpoints
     metrics: Metrics = field(default_factory=lambda: Metrics(METRICS))
     ids: SequentialIds = field(default_factory=SequentialIds)
+    copies: MemoryCopies = field(default_factory=MemoryCopies)
     service: PropagationService = field(init=False)
 
     async def start(self) -> None:
@@ -54,7 +56,7 @@ class World:
 
     def make_service(self) -> PropagationService:
         """A service on what there is, not started: a second owner, for tests of fencing."""
-        parts = WikiParts(self.wiki_config, self.wiki, self.wiki, self.checkpoints)
+        parts = WikiParts(self.wiki_config, self.wiki, self.wiki, self.checkpoints, self.copies)
         return PropagationService(
             {WIKI: parts},
             config=self.config,
@@ -181,12 +183,15 @@ def header(response: Response, name: str) -> str | None:
 
 
 @asynccontextmanager
-async def world(config: PropagationConfig | None = None, wiki_config: WikiConfig | None = None) -> AsyncIterator[World]:
-    """A running world, ended by a crash."""
+async def world(
+    config: PropagationConfig | None = None, wiki_config: WikiConfig | None = None, *, audited: bool = False
+) -> AsyncIterator[World]:
+    """A running world, ended by a crash; without `audited` nothing is rendered that propagation does not ask for."""
+    config = config or PropagationConfig()
     clock = ManualClock()
     log = MemoryLog(clock=clock)
     made = World(
-        config=config or PropagationConfig(),
+        config=config if audited else msgspec.structs.replace(config, audit_interval=Seconds(0)),
         wiki_config=wiki_config
         or WikiConfig(domains=(DOMAIN,), api_url="http://wiki.example/api.php", page_urls=("http://cache.example/{title}",)),
         clock=clock,

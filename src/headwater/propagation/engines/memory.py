@@ -1,13 +1,13 @@
-"""Bodies and checkpoints in memory: the model in property tests, with faults to order. Nothing outlives the object."""
+"""Bodies, checkpoints and copies in memory: the model in property tests, with faults to order. Nothing outlives the object."""
 
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from headwater.kernel.errors import Corrupted, Fenced, HeadwaterError
+from headwater.kernel.errors import Corrupted, Fenced, HeadwaterError, Unavailable
 from headwater.propagation.model import BodyHash, PageKey
-from headwater.propagation.ports import BodySource, Checkpoint
+from headwater.propagation.ports import BodySource, Checkpoint, Copy
 
 
 @dataclass(slots=True)
@@ -87,6 +87,27 @@ class MemoryBodies:
     def damage(self, body: BodyHash, content: bytes) -> None:
         """Replace stored content behind the store's back."""
         self._bodies[body] = content
+
+
+class MemoryCopies:
+    """`Copies` that a test sets; addresses that it does not set answer without `X-Headwater-Seq`.
+
+    Attributes:
+        found: what each address answers; None does not answer.
+        asked: every address asked, in order.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[str, Copy | None] = {}
+        self.asked: list[str] = []
+
+    async def copy(self, url: str) -> Copy:
+        """As the port says."""
+        self.asked.append(url)
+        found = self.found.get(url, Copy(None, None))
+        if found is None:
+            raise Unavailable("the cache does not answer")
+        return found
 
 
 class MemoryCheckpoints:
