@@ -5,8 +5,10 @@ rendered that does not depend on what was edited. Before each act Varnish is see
 something to do. The wiki's job queue stands still: its own caches stay wrong, and Headwater must not care.
 """
 
+import contextlib
 import json
 import pathlib
+import sqlite3
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -122,6 +124,21 @@ def test_a_page_is_edited_twice_while_it_is_rendered(world: RealWorld) -> None:
         append(world, title, " twice")
 
     follow(world, act, lambda: world.users_of(title), rendered_min=10)
+
+
+def test_a_hidden_revision_leaves_no_stored_copy(world: RealWorld) -> None:
+    def stored(html_hash: str) -> bool:
+        with contextlib.closing(sqlite3.connect(f"file:{world.folder}/data/bodies.sqlite?mode=ro", uri=True)) as bodies:
+            return bodies.execute("SELECT 1 FROM bodies WHERE hash = ?", (bytes.fromhex(html_hash),)).fetchone() is not None
+
+    world.after(lambda: world.wiki.edit("Diary", "what nobody should have written"))
+    hidden_hash = world.explain("Diary")["html_hash"]
+    hidden_rev = world.explain("Diary")["rev"]
+    world.after(lambda: world.wiki.edit("Diary", "what may be read"))
+    assert stored(hidden_hash), "kept until the revision is hidden"
+    follow(world, lambda: world.wiki.hide(hidden_rev), lambda: world.users_of("Diary"), rendered_min=0)
+    assert not stored(hidden_hash)
+    assert "may be read" in world.page("Diary")[2]
 
 
 def test_it_is_killed_in_the_middle(world: RealWorld) -> None:
