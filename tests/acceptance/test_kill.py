@@ -286,8 +286,9 @@ def killed_while_rendering(world: RiverWorld, platform: PlatformProcess) -> None
         lambda: platform.json("propagation", "/v1/status")["wikis"][0]["in_flight"] > 0, within_s=STOP_MAX_S, what=platform.last_words
     )
     known = platform.json("propagation", "/v1/status")["wikis"][0]["checkpoint_ms"]
+    world.edit(ALONE[0], "A lake, so that there is something new to save.")
     eventually(
-        lambda: platform.json("propagation", "/v1/status")["wikis"][0]["checkpoint_ms"] > known + 600,
+        lambda: platform.json("propagation", "/v1/status")["wikis"][0]["checkpoint_ms"] > known,
         within_s=STOP_MAX_S,
         what=platform.last_words,
     )
