@@ -13,8 +13,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 
 # A Python that is new enough and can make a virtual environment; `make PYTHON=/path/to/python3.12 run` chooses another.
+NEW_ENOUGH := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 python3.14; do \
-	"$$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$candidate" && break; done)
+	"$$candidate" -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && echo "$$candidate" && break; done)
 
 PYTEST := $(BIN)/pytest
 export UV_PYTHON_DOWNLOADS := never
@@ -61,13 +62,18 @@ clean: ## Remove what the other commands made: the environment, caches, build re
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(STAMP): uv.lock pyproject.toml requirements-bootstrap.txt
-	@if ! $(BIN)/uv --version >/dev/null 2>&1; then \
+	@if ! { $(BIN)/uv --version && $(BIN)/python -c '$(NEW_ENOUGH)'; } >/dev/null 2>&1; then \
 		if [ -z "$(PYTHON)" ]; then \
 			echo "make: no Python >= 3.11 with venv and ensurepip was found (on Debian: apt-get install python3-venv)." >&2; \
 			echo "      'make PYTHON=/path/to/python3.12 …' names one." >&2; exit 1; \
 		fi; \
+		if ! "$(PYTHON)" -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then \
+			echo "make: $(PYTHON) is no Python >= 3.11 with venv and ensurepip." >&2; exit 1; \
+		fi; \
+		echo "Making $(VENV) with $$("$(PYTHON)" --version); only the first time." >&2; \
 		"$(PYTHON)" -m venv --clear $(VENV); \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-bootstrap.txt; \
 	fi
+	@echo "Installing into $(VENV) what uv.lock names." >&2
 	@$(BIN)/uv sync --quiet --frozen --all-groups --python $(BIN)/python
 	@touch $@
