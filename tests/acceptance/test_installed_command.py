@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -18,6 +19,8 @@ import pytest
 
 COMMAND = pathlib.Path(sys.executable).with_name("headwater")
 STOP_TIME_MAX_S = 10.0
+FIRST_EDIT_S_MAX = 10.0  # from the start of the process until its first edit is fresh everywhere
+DEMO_KIB_MAX = 150 * 1024
 EVENT = {
     "$schema": "/resource_change/1.0.0",
     "meta": {"uri": "https://rivers.example/wiki/Rhine", "domain": "rivers.example", "stream": "resource_change"},
@@ -231,6 +234,19 @@ def test_the_demo_ends_with_nothing_stale(tmp_path: pathlib.Path) -> None:
     assert outcome["marked"] > 0
     assert outcome["rendered"] > 0
     assert list(tmp_path.iterdir()) == [], "it leaves nothing behind"
+
+
+def test_the_demo_shows_its_first_edit_soon_and_stays_small(tmp_path: pathlib.Path) -> None:
+    began_s = time.monotonic()
+    with serving("demo", "--port-base", str(free_ports()), cwd=tmp_path) as (process, first_edit):
+        took_s = time.monotonic() - began_s
+        assert process.stdout is not None
+        later = [json.loads(process.stdout.readline()) for _ in range(2)]
+        memory = re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path(f"/proc/{process.pid}/status").read_text())
+    assert first_edit["rendered"] > 0 and first_edit["fresh_ms"] is not None
+    assert took_s <= FIRST_EDIT_S_MAX
+    assert any(edit["fresh_ms"] is not None for edit in later)
+    assert memory is not None and int(memory[1]) <= DEMO_KIB_MAX
 
 
 @pytest.fixture(scope="module")
