@@ -53,6 +53,41 @@ def test_one_edit_of_a_template_renders_each_dependent_once_and_nothing_else() -
     run(case)
 
 
+@pytest.mark.parametrize("crash", [False, True])
+def test_an_event_with_a_revision_that_the_wiki_never_had_hides_no_edit(*, crash: bool) -> None:
+    async def case(made: World) -> None:
+        await rivers(made, dependents=3)
+        box = made.wiki._pages[made.wiki.key("Template:Box")]
+        await made.wiki._send("mediawiki.revision-create", box, {"rev_id": 2**62, "rev_parent_id": 1})
+        await made.until()
+        if crash:
+            await made.restart()
+            await made.until()
+        made.wiki.rendered.clear()
+        await made.wiki.edit("Template:Box", "a new box")
+        await made.until()
+        assert dict(made.wiki.rendered) == {"Template:Box": 1, **{f"River_{number}": 1 for number in range(3)}}
+        await made.check_all()
+
+    run(case)
+
+
+def test_an_edit_beside_a_revision_that_the_wiki_never_had_is_not_lost() -> None:
+    async def case(made: World) -> None:
+        await rivers(made, dependents=3)
+        box = made.wiki._pages[made.wiki.key("Template:Box")]
+        made.wiki.hold = asyncio.Event()
+        await made.wiki._send("mediawiki.revision-create", box, {"rev_id": 2**62, "rev_parent_id": 1})
+        await made.turns()
+        await made.wiki.edit("Template:Box", "edited while the pages render")
+        await made.turns()
+        made.wiki.hold.set()
+        await made.until()
+        await made.check_all()
+
+    run(case)
+
+
 def test_every_commit_is_announced_with_its_seq_and_cause() -> None:
     async def case(made: World) -> None:
         await rivers(made, dependents=1, others=0)

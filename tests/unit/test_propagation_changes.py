@@ -13,11 +13,13 @@ from headwater.propagation.changes import (
     SourceEvent,
     changes_of,
     changes_of_batch,
+    happened_ms,
     parse_time_ms,
 )
 from headwater.propagation.model import Change, Lsn, Title, Urgency
 
 RECORDED = pathlib.Path(__file__).parent.parent / "data" / "eventbus"
+TAKEN_MS = 1_795_482_000_000  # 2026-11-24T01:00:00Z
 
 
 class Site:
@@ -219,3 +221,26 @@ def test_times() -> None:
 def test_urgency_of_an_own_edit_is_not_raised() -> None:
     made = changes_of(event("mediawiki.revision-create", page_id=1, page_title="A", rev_id=7, rev_parent_id=6), site=Site())
     assert made[0].urgency is Urgency.REST
+
+
+@pytest.mark.parametrize(
+    ("dt", "expected"),
+    [
+        ("2026-11-24T00:00:00Z", 1_795_478_400_000),
+        ("2026-11-24T02:00:00Z", 1_795_485_600_000),  # the wiki's clock is an hour ahead
+        ("2026-11-24T02:00:01Z", TAKEN_MS),
+        ("9999-12-31T23:59:59Z", TAKEN_MS),
+        ("0001-01-01T00:00:00Z", TAKEN_MS),
+        ("2026-11-24t00:00:00z", TAKEN_MS),  # RFC 3339 allows it, and so does the intake
+        ("2016-12-31T23:59:60Z", TAKEN_MS),
+        ("", TAKEN_MS),
+    ],
+)
+def test_a_time_that_cannot_be_costs_no_change(dt: str, expected: int) -> None:
+    assert happened_ms(dt, TAKEN_MS) == expected
+
+
+def test_a_whole_number_may_be_written_as_a_fraction() -> None:
+    text = b'{"page_id": 7.0, "page_title": "A", "rev_id": 5.0, "rev_parent_id": 4.0}'
+    (change,) = changes_of(SourceEvent("mediawiki.revision-create", text, "id", 0), site=Site())
+    assert change.rev == 5

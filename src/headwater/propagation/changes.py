@@ -16,6 +16,7 @@ from headwater.kernel.errors import InvalidInput
 from headwater.propagation.model import Change, Lsn, PageKey, Resource, Title, Urgency
 
 FILE_NAMESPACE = 6
+CLOCKS_DIFFER_MS_MAX = 3_600_000
 REVERT_TAGS = frozenset({"mw-undo", "mw-rollback", "mw-manual-revert"})
 REDIRECT_TAGS = frozenset({"mw-new-redirect", "mw-removed-redirect", "mw-changed-redirect-target"})
 STREAMS_WITHOUT_CHANGES = frozenset(
@@ -100,7 +101,7 @@ class _Event(msgspec.Struct, frozen=True):
     kind: str = ""
 
 
-_event_of = msgspec.json.Decoder(_Event)
+_event_of = msgspec.json.Decoder(_Event, strict=False)  # `1.0` is an integer of JSON Schema, so it may come
 
 
 def parse_time_ms(dt: str) -> int:
@@ -112,6 +113,19 @@ def parse_time_ms(dt: str) -> int:
     if time.tzinfo is None:
         raise InvalidInput("the time has no time zone", where="/meta/dt")
     return round(time.timestamp() * 1000)
+
+
+def happened_ms(dt: str, taken_ms: int) -> int:
+    """When an event happened, in milliseconds since the epoch: what it says of itself, as far as that can be.
+
+    A time that cannot be read costs no change, and one that no event can have bends neither ages nor what may be forgotten: the intake
+    took the event at `taken_ms`, so it did not happen later than that, but for clocks that differ.
+    """
+    try:
+        said_ms = parse_time_ms(dt)
+    except InvalidInput:
+        return taken_ms
+    return said_ms if 0 <= said_ms <= taken_ms + CLOCKS_DIFFER_MS_MAX else taken_ms
 
 
 def never(_: Title) -> bool:

@@ -9,10 +9,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from headwater.kernel.errors import InvalidInput, OutcomeUnknown, Overloaded, StorageFull, TooLarge, Unavailable
 from headwater.kernel.failpoints import failpoint
 from headwater.log.model import NewRecord, Position
 from headwater.propagation.codec import encode_commit
+from headwater.propagation.decisions import content
 from headwater.propagation.emitted import page_changed_record, purge_records, urls_to_purge
 from headwater.propagation.flow import Flow, History
 from headwater.propagation.metrics import (
@@ -26,14 +29,17 @@ from headwater.propagation.metrics import (
     RENDERS,
     WRITES_DELAYED,
 )
-from headwater.propagation.model import BodyHash, Failed, Gone, Lease, Lsn, Outcome, PageKey, Rendered, Retry
+from headwater.propagation.model import BodyHash, CommitRecord, Failed, Gone, Lease, Lsn, Outcome, PageKey, Rendered, Retry, Urgency
 from headwater.propagation.parking import DeadLetter, dead_letter_record, resolved_record
 from headwater.propagation.ports import BodySource
+from headwater.propagation.repairs import change_records, repair_of
 from headwater.propagation.setbacks import Setbacks
 from headwater.propagation.shard import Decision
 from headwater.propagation.streams import commits_of_wiki
 from headwater.propagation.surroundings import Slices
 from headwater.propagation.tenure import Tenure
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,9 +280,22 @@ class Committer:
         if plan.decision.changed:
             made.extend(purge_records(self._around.wiki, self._around.wiki_config, record, plan.urls))
             made.append(page_changed_record(self._around.wiki, self._around.wiki_config, record, plan.decision.cause))
+        made.extend(self._untold(record))
         if record.page in self._tenure.dead_letters:
             made.append(resolved_record(self._around.wiki, record.page, record.time_ms))
         return made
+
+    def _untold(self, record: CommitRecord) -> Sequence[NewRecord]:
+        """A change that undoes what an event said of a revision which the wiki, asked after it, does not have yet.
+
+        All later edits of the page would count as repeated until the wiki's revisions have come that far. A change without revision
+        forgets the highest one, and marks whoever missed an edit meanwhile.
+        """
+        mark = self._tenure.shard.last_change(content(record.title))
+        if record.rev is None or mark is None or mark.rev is None or mark.lsn > record.step or mark.rev <= record.rev:
+            return ()
+        _log.warning("revision_unknown_to_wiki", wiki=self._around.wiki, page=record.page, told=mark.rev, current=record.rev)
+        return change_records(self._around.wiki, [repair_of(record, Urgency.REST, record.time_ms)], record.time_ms)
 
     async def _settle(self, planned: Sequence[Planned], positions: Sequence[Position]) -> None:
         slices = Slices(self._around.clock)

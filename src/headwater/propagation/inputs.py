@@ -16,7 +16,7 @@ import structlog
 from headwater.kernel.errors import Corrupted, InvalidInput, NotFound, OffsetTrimmed, Unavailable
 from headwater.kernel.failpoints import failpoint
 from headwater.log.model import BEFORE_FIRST, Batch, NewRecord, Offset, PartitionId, Position, Record
-from headwater.propagation.changes import STREAMS, ExistenceMemory, SourceEvent, changes_of_batch, parse_time_ms
+from headwater.propagation.changes import STREAMS, ExistenceMemory, SourceEvent, changes_of_batch, happened_ms
 from headwater.propagation.codec import encode_change
 from headwater.propagation.metrics import CHANGES_WRITTEN, EVENTS_READ, EVENTS_UNUSABLE, INPUT_LAG_SECONDS
 from headwater.propagation.model import Change, Lsn
@@ -156,8 +156,8 @@ class InputReader:
             if meta.domain not in self._around.domains:
                 return None
             event_id, dt = headers.get("id", b"").decode() or meta.id, headers.get("dt", b"").decode() or meta.dt
-            return SourceEvent(stream, record.value, event_id, parse_time_ms(dt) if dt else record.time_ms)
-        except (msgspec.DecodeError, UnicodeDecodeError, InvalidInput) as error:
+            return SourceEvent(stream, record.value, event_id, happened_ms(dt, record.time_ms))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self._unusable(stream, record.offset, error)
             return None
 
