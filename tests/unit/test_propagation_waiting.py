@@ -6,7 +6,7 @@ import pytest
 from pyroaring import BitMap
 
 from headwater.propagation.ages import AgeQueue
-from headwater.propagation.delays import RETRY_MAX_S, Delays, retry_delay_s
+from headwater.propagation.delays import Delays
 from headwater.propagation.heat import Heat
 
 HOUR_MS = 3_600_000
@@ -134,11 +134,3 @@ def test_delays_ripen_in_time() -> None:
     assert delays.next_due_ms() is None
     delays.ripen(500)
     assert not delays.pages
-
-
-def test_delays_of_failures_grow_and_spread() -> None:
-    assert [retry_delay_s(attempt, 0.0) for attempt in range(4)] == [0.5, 1, 2, 4]
-    assert retry_delay_s(0, 0.5) == 0.75
-    assert retry_delay_s(10**6, 0.999999) <= RETRY_MAX_S
-    with pytest.raises(AssertionError):
-        retry_delay_s(-1, 0.0)

@@ -1,23 +1,8 @@
-"""Pages that may not be rendered before a time, and how the delays of a failing page grow."""
+"""Pages that may not be rendered before a time. How long a page that failed waits is decided in `setbacks.py`."""
 
 import heapq
 
 from pyroaring import BitMap
-
-RETRY_FIRST_S = 1.0
-RETRY_MAX_S = 900.0
-
-
-def retry_delay_s(attempt: int, jitter: float) -> float:
-    """Seconds to wait after the failure number `attempt` (from 0) in a row: doubling from 1 s up to 15 min.
-
-    Args:
-        attempt: how often in a row the page had failed before.
-        jitter: random number in [0, 1); spreads the delay over its upper half, so that pages that failed together do not return together.
-    """
-    assert attempt >= 0 and 0 <= jitter < 1
-    longest = min(RETRY_MAX_S, RETRY_FIRST_S * 2.0 ** min(attempt, 32))
-    return longest * (0.5 + jitter / 2)
 
 
 class Delays:

@@ -144,14 +144,14 @@ class BodyStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a shard saves, in one transaction. Only what changed since the last one is in `pages`, `marks` and `dropped`.
+    """What a shard saves, in one transaction. Of `pages` and `marks` only what changed since the last one is in it.
 
     Attributes:
         epoch: of the owner that saves; a store refuses (Fenced) a lower one than it has seen.
         log_base: identity of the changes stream: LSN = base + offset.
         applied: LSN up to which changes are in this state.
         commits_after: offset of the last commit record that is in this state.
-        dirty: serialized Roaring bitmaps of page numbers, dirty and in flight, per class.
+        dirty: per class the pages that are dirty, in flight or parked, with the times since which they wait, encoded.
         pages: encoded nodes by dense page number; None removes.
         marks: encoded last/rev by resource; None removes.
     """

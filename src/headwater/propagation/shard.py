@@ -46,13 +46,11 @@ class Marked:
         newly: pages that were not dirty before.
         dependents: pages that depend on the resource, dirty before or not.
         ignored: the change's `rev` was not above the highest seen, so it marked nothing.
-        erase: page and revision whose stored copies must go, or None.
     """
 
     newly: int
     dependents: int
     ignored: bool
-    erase: tuple[PageKey, int] | None = None
 
 
 @dataclass(slots=True)
@@ -197,16 +195,10 @@ class Shard(Questions):
         self.counts.applied += 1
         self.counts.ignored += ignored
         self.counts.marked += newly
-        return Marked(newly, len(hit), ignored, self._erase(change))
+        return Marked(newly, len(hit), ignored)
 
     def _is_repeated(self, change: Change, before: Mark | None) -> bool:
         return change.rev is not None and before is not None and before.rev is not None and change.rev <= before.rev
-
-    def _erase(self, change: Change) -> tuple[PageKey, int] | None:
-        number = self._state.find(Title(change.resource.partition(":")[2]))
-        if change.erase_rev is None or number is None:
-            return None
-        return self._state.node(number).page, change.erase_rev
 
     def _name(self, lsn: Lsn, change: Change, *, ignored: bool, now_ms: int) -> int:
         """Make or rename the node that a change names; a repeated change may only make it, for its title may be an old one."""
