@@ -19,7 +19,7 @@ from tests.real.varnish import RealVarnish
 from tests.real.wiki import RealWiki, free_port
 
 from headwater.mediawiki.normalise import normalise
-from headwater.propagation.urls import encode_title
+from headwater.mediawiki.titles import encode_title
 
 WIKI = "real"
 REST_MAX_S = 240.0

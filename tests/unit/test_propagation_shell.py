@@ -8,6 +8,7 @@ import pytest
 from headwater.kernel.ids import name_uuid
 from headwater.log.model import Offset, PartitionId
 from headwater.mediawiki.config import WikiConfig
+from headwater.mediawiki.titles import encode_title
 from headwater.propagation.config import PropagationConfig, ReadPolicy
 from headwater.propagation.emitted import page_changed_record, purge_records, urls_to_purge
 from headwater.propagation.flow import Flow, History
@@ -15,7 +16,7 @@ from headwater.propagation.model import BodyHash, Change, CommitRecord, Lsn, Pag
 from headwater.propagation.notes import Inputs, identity_base
 from headwater.propagation.setbacks import Setbacks
 from headwater.propagation.turns import Turns
-from headwater.propagation.urls import canonical_path, encode_title, urls_of
+from headwater.propagation.urls import canonical_path, urls_of
 
 PAGE = PageKey(7)
 

@@ -30,6 +30,11 @@ _PREFIX = re.compile(r"^(.+?)_*:_*(.*)$", re.DOTALL)
 _LEFT_AS_IS = ";@$!*(),/~:"  # what MediaWiki's wfUrlencode leaves as it is
 
 
+def encode_title(title: str) -> str:
+    """`title` as it stands in the path of an address, exactly as MediaWiki's own addresses have it."""
+    return quote(title, safe=_LEFT_AS_IS)
+
+
 @dataclass(frozen=True, slots=True)
 class SiteInfo:
     """What a wiki says about itself that its titles and addresses depend on.
@@ -106,7 +111,7 @@ class SiteInfo:
     def url_of(self, key: DbKey) -> str:
         """The address of a page's view, as the wiki writes it."""
         server = self.server if "://" in self.server else f"https:{self.server}"
-        return server + self.articlepath.replace("$1", quote(key, safe=_LEFT_AS_IS))
+        return server + self.articlepath.replace("$1", encode_title(key))
 
     def title_of_url(self, url: str) -> DbKey | None:
         """The page that an address of this wiki shows (view, history or another action), or None if it shows none.

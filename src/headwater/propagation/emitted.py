@@ -9,7 +9,7 @@ from headwater.kernel.clock import iso_utc
 from headwater.kernel.ids import name_uuid
 from headwater.log.model import NewRecord
 from headwater.mediawiki.config import WikiConfig
-from headwater.propagation.model import CommitRecord
+from headwater.propagation.model import CommitRecord, Title
 from headwater.propagation.streams import PAGE_CHANGED, PURGES
 from headwater.propagation.urls import canonical_path, urls_of
 
@@ -97,10 +97,10 @@ def page_changed_record(wiki: str, wiki_config: WikiConfig, record: CommitRecord
     return _record(event, record, f"{domain}:{record.page}")
 
 
-def urls_to_purge(wiki_config: WikiConfig, record: CommitRecord, before: CommitRecord | None, titles: tuple[str, ...]) -> tuple[str, ...]:
+def urls_to_purge(wiki_config: WikiConfig, record: CommitRecord, before: CommitRecord | None, titles: tuple[Title, ...]) -> tuple[str, ...]:
     """Addresses whose copies `record` makes wrong; `before` is the page's commit until now, `titles` what it was and is called."""
     new_revision = before is None or before.rev != record.rev
-    return tuple(urls_of(titles, wiki_config, new_revision=new_revision))  # type: ignore[arg-type]
+    return tuple(urls_of(titles, wiki_config, new_revision=new_revision))
 
 
 def _record(event: PurgeEvent | PageChanged, record: CommitRecord, key: str) -> NewRecord:

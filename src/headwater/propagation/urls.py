@@ -8,14 +8,8 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from headwater.mediawiki.config import WikiConfig
+from headwater.mediawiki.titles import encode_title
 from headwater.propagation.model import Title
-
-_LEFT_AS_IS = ";@$!*(),/~:"
-
-
-def encode_title(title: str) -> str:
-    """`title` as it stands in the path of an address."""
-    return quote(title, safe=_LEFT_AS_IS)
 
 
 def canonical_path(wiki: str, title: Title) -> str:
