@@ -15,6 +15,7 @@ from headwater.kernel.errors import AlreadyOwned, Corrupted, FormatTooNew, Inval
 from headwater.kernel.metrics import Metrics
 from headwater.sqlite import Database, DirectoryLock, Migration, StorageConfig, load_migrations, shorten_thread_switches
 from headwater.sqlite import metrics as m
+from headwater.sqlite.errors import translated
 from headwater.testing.clock import ManualClock
 
 ONE = Migration(1, "CREATE TABLE numbers (n INTEGER PRIMARY KEY, who TEXT) STRICT", 1)
@@ -194,8 +195,29 @@ def test_a_failed_migration_changes_nothing(tmp_path: Path, run: Run) -> None:
 
 def test_a_file_that_is_no_database_is_reported(tmp_path: Path, run: Run) -> None:
     (tmp_path / "t.sqlite").write_bytes(b"this is no database" * 1000)
-    with pytest.raises(Corrupted):
+    with pytest.raises(Corrupted, match=r"^t\.sqlite is damaged"):
         run(_open(tmp_path))
+
+
+def test_a_damaged_page_is_reported_with_the_name_of_the_file(tmp_path: Path, run: Run) -> None:
+    async def scenario() -> None:
+        database = await _open(tmp_path)
+        root = await database.write(lambda connection: connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'numbers'").get)
+        await database.close()
+        with (tmp_path / "t.sqlite").open("r+b") as file:
+            file.seek((root - 1) * 4096)
+            file.write(b"\xff" * 4096)
+        database = await _open(tmp_path)
+        question = "SELECT n FROM numbers"
+        with pytest.raises(Corrupted, match=r"^t\.sqlite is damaged"):
+            await database.write(lambda connection: connection.execute(question).fetchall())
+        with pytest.raises(Corrupted, match=r"^t\.sqlite is damaged"):
+            await database.read(lambda connection: connection.execute(question).fetchall())
+        with pytest.raises(Corrupted, match=r"^t\.sqlite is damaged"), translated(database.reader):
+            database.reader.execute(question).fetchall()
+        await database.close()
+
+    run(scenario())
 
 
 def test_migrations_are_loaded_in_order() -> None:

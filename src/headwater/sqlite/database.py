@@ -32,7 +32,7 @@ def _prepare(
     path: Path, migrations: Sequence[Migration], *, config: StorageConfig, platform: Platform, ballast: Ballast, now_ms: int
 ) -> apsw.Connection:
     """The writing connection to a file of the present format. On a full disk the ballast makes room for what opening itself needs."""
-    with translated():
+    with translated(file=path.name):
         try:
             connection = _open_migrated(path, migrations, config=config, platform=platform, now_ms=now_ms)
             ballast.hold()
@@ -182,7 +182,7 @@ class Database:
         return await self._loop.run_in_executor(self._executor, self._read, work)
 
     def _read(self, work: Callable[[apsw.Connection], T]) -> T:
-        with translated():
+        with translated(file=self.path.name):
             if self._background is None:
                 self._background = self._open_another()
             return work(self._background)

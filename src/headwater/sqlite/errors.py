@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import apsw
 
@@ -22,8 +23,11 @@ def is_failed_sync(error: BaseException) -> bool:
     return isinstance(error, apsw.IOError) and _extended(error) in _SYNC_RESULTS
 
 
-def translate(error: apsw.Error, connection: apsw.Connection | None = None) -> HeadwaterError | None:
-    """The Headwater error for `error`, or None if it shows a bug in the statement and must stay as it is."""
+def translate(error: apsw.Error, connection: apsw.Connection | None = None, *, file: str | None = None) -> HeadwaterError | None:
+    """The Headwater error for `error`, or None if it shows a bug in the statement and must stay as it is.
+
+    Whoever has to put a damaged file away must learn which one it is: from `connection`, or from `file` where there is none.
+    """
     if isinstance(error, apsw.FullError):
         return StorageFull("the disk is full")
     if isinstance(error, apsw.IOError):
@@ -31,7 +35,8 @@ def translate(error: apsw.Error, connection: apsw.Connection | None = None) -> H
             return StorageFull("the disk is full")
         return Unavailable(f"the disk fails: {error}")
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):
-        return Corrupted(f"a database file is damaged: {error}")
+        name = file or (Path(connection.filename).name if connection is not None else "a database file")
+        return Corrupted(f"{name} is damaged: {error}")
     if isinstance(error, apsw.BusyError | apsw.LockedError | apsw.CantOpenError | apsw.ReadOnlyError | apsw.NoMemError):
         return Unavailable(f"the database cannot be used now: {error}")
     if isinstance(error, apsw.TooBigError):
@@ -40,12 +45,12 @@ def translate(error: apsw.Error, connection: apsw.Connection | None = None) -> H
 
 
 @contextmanager
-def translated(connection: apsw.Connection | None = None) -> Iterator[None]:
-    """Raise errors of SQLite as Headwater's, for reads through `Database.reader`."""
+def translated(connection: apsw.Connection | None = None, *, file: str | None = None) -> Iterator[None]:
+    """Raise errors of SQLite as Headwater's, for reads through `Database.reader`; arguments as of `translate`."""
     try:
         yield
     except apsw.Error as error:
-        known = translate(error, connection)
+        known = translate(error, connection, file=file)
         if known is None:
             raise
         raise known from error

@@ -74,7 +74,7 @@ class SqliteSeenIds:
 
     async def covered(self) -> Mapping[PartitionId, Offset]:
         """The positions covered."""
-        with translated():
+        with translated(self._database.reader):
             rows = self._database.reader.execute(_COVERED).fetchall()
         return {PartitionId(str(stream), _integer(number)): Offset(_integer(position)) for stream, number, position in rows}
 
@@ -84,7 +84,7 @@ class SqliteSeenIds:
         try:  # without `translated`, which costs as much as the search
             return frozenset([key for key in keys if execute(_SEEN, (key, since_ms)).fetchall()])
         except apsw.Error as error:
-            known = translate(error)
+            known = translate(error, self._database.reader)
             if known is None:
                 raise
             raise known from error
@@ -101,7 +101,7 @@ class SqliteSeenIds:
 
     def window(self) -> Window:
         """How many events are held, and the time of the oldest."""
-        with translated():
+        with translated(self._database.reader):
             held, oldest_ms = self._database.reader.execute(_WINDOW).fetchall()[0]
         return Window(_integer(held), None if oldest_ms is None else _integer(oldest_ms))
 

@@ -67,7 +67,7 @@ class SqliteBodies:
         await self._database.write(work)
 
     async def get(self, body: BodyHash) -> bytes | None:
-        with translated():
+        with translated(self._database.reader):
             row = self._database.reader.execute(_GET, (bytes.fromhex(body),)).fetchone()
         if row is None:
             return None
@@ -77,7 +77,7 @@ class SqliteBodies:
         return await asyncio.to_thread(_checked, body, content)
 
     async def absent(self, bodies: Sequence[BodyHash]) -> frozenset[BodyHash]:
-        with translated():
+        with translated(self._database.reader):
             reader = self._database.reader
             return frozenset(body for body in bodies if not reader.execute(_HAS, (bytes.fromhex(body),)).fetchall())
 
@@ -102,7 +102,7 @@ class SqliteBodies:
 
     async def hashes(self, after: BodyHash | None, limit: int) -> Sequence[BodyHash]:
         start = bytes.fromhex(after) if after else b""
-        with translated():
+        with translated(self._database.reader):
             return [_hash(row[0]) for row in self._database.reader.execute(_HASHES, (start, limit)).fetchall()]
 
 
