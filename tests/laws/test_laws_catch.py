@@ -179,6 +179,11 @@ class ReadsWithoutBound(MemoryLog):
         return entries
 
 
+class HoldsTheLoop(MemoryLog):
+    async def _let_others_run(self) -> None:
+        pass
+
+
 class FindsTimesTooLate(MemoryLog):
     async def offset_at(self, partition: PartitionId, time_ms: int) -> Offset:
         return Offset(await super().offset_at(partition, time_ms) + 1)
@@ -315,6 +320,7 @@ MUTANTS: Sequence[tuple[type[MemoryLog], str]] = (
     (NeverWakes, "a_read_waits_for_the_first_record"),
     (WaitsAlways, "a_read_gives_up_waiting"),
     (ReadsWithoutBound, "reads_are_bounded_in_bytes_and_records"),
+    (HoldsTheLoop, "reading_on_lets_others_run"),
     (FindsTimesTooLate, "a_time_is_found"),
     (FindsTimesByTheLast, "a_time_is_found"),
     (DescribesEverything, "partitions_are_described"),

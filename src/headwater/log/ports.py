@@ -69,7 +69,7 @@ class Log(Protocol):
         """Records after `after`, at most `limit`, in order of offset; waits up to `wait_s` for a first one.
 
         Continue from `Batch.next`; only `Batch.at_end` says that nothing more is there. Under COMPACT replaced records may or may not
-        be seen.
+        be seen. A reader that reads on and on lets other tasks run between batches.
 
         Raises:
             NotFound: no such partition.

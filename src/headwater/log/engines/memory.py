@@ -182,7 +182,12 @@ class MemoryLog:
         if batch.at_end and not batch.records and wait_s > 0:
             await self._waiters.wait(partition, wait_s)
             batch = self._read(self._partition(partition), after, limit)
+        if not batch.at_end:
+            await self._let_others_run()
         return batch
+
+    async def _let_others_run(self) -> None:
+        await asyncio.sleep(0)
 
     def _partition(self, partition: PartitionId) -> _Partition:
         found = self._partitions.get(partition)

@@ -120,6 +120,24 @@ async def reads_are_bounded_in_bytes_and_records(engine: LogEngine) -> None:
         assert len(await read_all(log, EVENTS)) == 4
 
 
+async def reading_on_lets_others_run(engine: LogEngine) -> None:
+    """A task that does nothing but read a long partition does not keep the event loop from others."""
+    async with opened(engine) as log:
+        await put(log, *(note(b"%d" % n) for n in range(200)))
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        running = asyncio.ensure_future(other())
+        assert len(await read_all(log, NOTES, limit=10)) == 200
+        running.cancel()
+        assert turns >= 19
+
+
 async def a_time_is_found(engine: LogEngine) -> None:
     """Reading from `offset_at` shows every record of that time or later, also when times do not rise; and skips what it can."""
     times = [100, 200, 150, 300, 50, 400]
@@ -173,6 +191,7 @@ LAWS = (
     a_read_waits_for_the_first_record,
     a_read_gives_up_waiting,
     reads_are_bounded_in_bytes_and_records,
+    reading_on_lets_others_run,
     a_time_is_found,
     partitions_are_described,
     progress_never_goes_back,

@@ -311,6 +311,8 @@ class SqliteLog:
         if wait_s > 0 and batch.at_end and not batch.records and not self._closing:
             await self._waiters.wait(partition, wait_s)
             batch = await self._read(partition, after, limit)
+        if not batch.at_end:
+            await asyncio.sleep(0)  # whoever reads on and on lets others run in between
         return batch
 
     async def _read(self, partition: PartitionId, after: Offset, limit: int) -> Batch:
