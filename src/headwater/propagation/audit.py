@@ -18,10 +18,9 @@ import structlog
 from headwater.kernel.clock import iso_utc
 from headwater.kernel.errors import Corrupted, InvalidInput, Unavailable
 from headwater.log.model import NewRecord
-from headwater.propagation.decisions import content, existence
 from headwater.propagation.emitted import purge_records
 from headwater.propagation.metrics import AUDIT_COPIES, AUDITS, BODIES_REPAIRED, PURGES_EMITTED
-from headwater.propagation.model import BodyHash, CommitRecord, Gone, Rendered, Title, Urgency
+from headwater.propagation.model import BodyHash, CommitRecord, Gone, Rendered, Title, Urgency, content, existence
 from headwater.propagation.ports import Copy, RenderRequest
 from headwater.propagation.repairs import change_records, repair_of
 from headwater.propagation.shard import Freshness

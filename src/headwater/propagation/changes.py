@@ -13,9 +13,9 @@ from typing import Protocol
 import msgspec
 
 from headwater.kernel.errors import InvalidInput
-from headwater.propagation.model import Change, Lsn, PageKey, Resource, Title, Urgency
+from headwater.mediawiki.titles import FILE_NAMESPACE
+from headwater.propagation.model import Change, Lsn, PageKey, Resource, Title, Urgency, content, existence, file
 
-FILE_NAMESPACE = 6
 CLOCKS_DIFFER_MS_MAX = 3_600_000
 REVERT_TAGS = frozenset({"mw-undo", "mw-rollback", "mw-manual-revert"})
 REDIRECT_TAGS = frozenset({"mw-new-redirect", "mw-removed-redirect", "mw-changed-redirect-target"})
@@ -177,7 +177,7 @@ class ExistenceMemory:
 
     def may_redirect(self, title: Title) -> bool:
         """Whether `title` is a redirect, or may be one."""
-        return _existence(title) in self._unapplied or self._shard_says(title)
+        return existence(title) in self._unapplied or self._shard_says(title)
 
     def written(self, changes: Iterable[Change], lsn: Lsn) -> None:
         """`changes` are on their way, the last of them at most at `lsn`."""
@@ -211,7 +211,7 @@ class _Batch:
         return tuple(changes)
 
     def is_redirect(self, title: Title) -> bool:
-        return _existence(title) in self._touched or self._may_redirect(title)
+        return existence(title) in self._touched or self._may_redirect(title)
 
     def revision_create(self, source: SourceEvent, event: _Event) -> list[Change]:
         title, rev = _title(event), event.rev_id
@@ -221,21 +221,21 @@ class _Batch:
         reverts = event.rev_is_revert or not REVERT_TAGS.isdisjoint(event.tags)
         urgency = Urgency.NOW if reverts else Urgency.REST
         write = _Writer(source, "revert" if reverts else "create" if created else "edit", urgency)
-        changes = [write.change(_content(title), rev=rev)]
+        changes = [write.change(content(title), rev=rev)]
         redirects = event.page_is_redirect or not REDIRECT_TAGS.isdisjoint(event.tags) or self.is_redirect(title)
         if created:
-            changes.append(write.change(_existence(title), names=(event.page_id, title)))
+            changes.append(write.change(existence(title), names=(event.page_id, title)))
         elif redirects:
-            changes.append(write.change(_existence(title)))
+            changes.append(write.change(existence(title)))
         return changes + _file(write, event.page_namespace, title)
 
     def tags_change(self, source: SourceEvent, event: _Event) -> list[Change]:
         title, added = _title(event), frozenset(event.tags) - frozenset(event.prior_state.tags)
         changes: list[Change] = []
         if event.rev_id is not None and not REVERT_TAGS.isdisjoint(added):
-            changes.append(_Writer(source, "revert", Urgency.NOW).change(_content(title), rev=event.rev_id))
+            changes.append(_Writer(source, "revert", Urgency.NOW).change(content(title), rev=event.rev_id))
         if not REDIRECT_TAGS.isdisjoint(added):
-            changes.append(_Writer(source, "redirect", Urgency.REST).change(_existence(title)))
+            changes.append(_Writer(source, "redirect", Urgency.REST).change(existence(title)))
         return changes
 
     def page_delete(self, source: SourceEvent, event: _Event) -> list[Change]:
@@ -246,14 +246,14 @@ class _Batch:
 
     def _delete(self, write: "_Writer", event: _Event) -> list[Change]:
         title = _title(event)
-        return [write.change(_existence(title)), write.change(_content(title)), *_file(write, event.page_namespace, title)]
+        return [write.change(existence(title)), write.change(content(title)), *_file(write, event.page_namespace, title)]
 
     def page_undelete(self, source: SourceEvent, event: _Event) -> list[Change]:
         title, write = _title(event), _Writer(source, "restore", Urgency.REST)
         if event.page_id is None:
             raise InvalidInput("a restored page has no page_id", where="/page_id")
-        named = write.change(_existence(title), names=(event.page_id, title))
-        return [named, write.change(_content(title)), *_file(write, event.page_namespace, title)]
+        named = write.change(existence(title), names=(event.page_id, title))
+        return [named, write.change(content(title)), *_file(write, event.page_namespace, title)]
 
     def page_move(self, source: SourceEvent, event: _Event) -> list[Change]:
         title, before, write = _title(event), event.prior_state, _Writer(source, "move", Urgency.REST)
@@ -262,10 +262,10 @@ class _Batch:
         old, left = Title(before.page_title), event.new_redirect_page
         left_names = None if left is None or left.page_id is None else (left.page_id, old)
         return [
-            write.change(_existence(title), names=(event.page_id, title)),
-            write.change(_content(title)),
-            write.change(_existence(old), names=left_names),
-            write.change(_content(old)),
+            write.change(existence(title), names=(event.page_id, title)),
+            write.change(content(title)),
+            write.change(existence(old), names=left_names),
+            write.change(content(old)),
             *_file(write, event.page_namespace, title),
             *_file(write, before.page_namespace, old),
         ]
@@ -277,7 +277,7 @@ class _Batch:
         hidden = not (seen.text and seen.user and seen.comment)
         write = _Writer(source, "visibility", Urgency.NOW)
         return [
-            write.change(_content(title), erase_rev=event.rev_id if hidden else None),
+            write.change(content(title), erase_rev=event.rev_id if hidden else None),
             *_file(write, event.page_namespace, title),
         ]
 
@@ -286,13 +286,13 @@ class _Batch:
         if found is None:
             return []  # an address that shows no page of the wiki
         write = _Writer(source, "purge", Urgency.REST)
-        return [write.change(_content(Title(found))), *_file(write, self._site.namespace_of(found), Title(found))]
+        return [write.change(content(Title(found))), *_file(write, self._site.namespace_of(found), Title(found))]
 
     def file_change(self, source: SourceEvent, event: _Event) -> list[Change]:
         title, write = _title(event), _Writer(source, event.kind or "upload", Urgency.REST)
         exists = event.kind != "delete" and event.page_id
         names = (event.page_id, title) if exists and event.page_id else None
-        return [write.change(_existence(title), names=names), write.change(_content(title)), *_file(write, FILE_NAMESPACE, title)]
+        return [write.change(existence(title), names=names), write.change(content(title)), *_file(write, FILE_NAMESPACE, title)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,12 +340,4 @@ def _title(event: _Event) -> Title:
 
 
 def _file(write: _Writer, namespace: int, title: Title) -> list[Change]:
-    return [write.change(Resource(f"f:{title}"))] if namespace == FILE_NAMESPACE else []
-
-
-def _content(title: Title) -> Resource:
-    return Resource(f"c:{title}")
-
-
-def _existence(title: Title) -> Resource:
-    return Resource(f"e:{title}")
+    return [write.change(file(title))] if namespace == FILE_NAMESPACE else []

@@ -15,7 +15,6 @@ from headwater.kernel.errors import InvalidInput, OutcomeUnknown, Overloaded, St
 from headwater.kernel.failpoints import failpoint
 from headwater.log.model import NewRecord, Position
 from headwater.propagation.codec import encode_commit
-from headwater.propagation.decisions import content
 from headwater.propagation.emitted import page_changed_record, purge_records, urls_to_purge
 from headwater.propagation.flow import Flow, History
 from headwater.propagation.metrics import (
@@ -29,7 +28,20 @@ from headwater.propagation.metrics import (
     RENDERS,
     WRITES_DELAYED,
 )
-from headwater.propagation.model import BodyHash, CommitRecord, Failed, Gone, Lease, Lsn, Outcome, PageKey, Rendered, Retry, Urgency
+from headwater.propagation.model import (
+    BodyHash,
+    CommitRecord,
+    Failed,
+    Gone,
+    Lease,
+    Lsn,
+    Outcome,
+    PageKey,
+    Rendered,
+    Retry,
+    Urgency,
+    content,
+)
 from headwater.propagation.parking import DeadLetter, dead_letter_record, resolved_record
 from headwater.propagation.ports import BodySource
 from headwater.propagation.repairs import change_records, repair_of

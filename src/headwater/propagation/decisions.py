@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pyroaring import BitMap
 
 from headwater.propagation import staleness
-from headwater.propagation.model import HTML, BodyHash, CommitRecord, Gone, Lease, Lsn, Rendered, Resource, Seq, Title
+from headwater.propagation.model import HTML, BodyHash, CommitRecord, Gone, Lease, Lsn, Rendered, Seq, Title, content, existence
 from headwater.propagation.state import Node, ShardState
 
 
@@ -104,13 +104,3 @@ def _nobody_needs(state: ShardState, number: int, gone: Node) -> bool:
     assert gone.record is not None
     resources = (content(gone.record.title), existence(gone.record.title))
     return not staleness.is_stale(state, gone) and all(state.dependents(resource).issubset(itself) for resource in resources)
-
-
-def content(title: Title) -> Resource:
-    """The resource that is the wikitext of a page."""
-    return Resource(f"c:{title}")
-
-
-def existence(title: Title) -> Resource:
-    """The resource that is whether a page exists or redirects."""
-    return Resource(f"e:{title}")

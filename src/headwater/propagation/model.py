@@ -18,6 +18,21 @@ Seq = NewType("Seq", int)  # epoch * 2**32 + n; strictly rising over all attempt
 HTML = "html"  # the one product of this version
 
 
+def content(title: str) -> Resource:
+    """The resource that is the wikitext of a page."""
+    return Resource(f"c:{title}")
+
+
+def existence(title: str) -> Resource:
+    """The resource that is whether a page exists or redirects."""
+    return Resource(f"e:{title}")
+
+
+def file(title: str) -> Resource:
+    """The resource that is the file behind a title of the file namespace."""
+    return Resource(f"f:{title}")
+
+
 def seq_of(epoch: int, n: int) -> Seq:
     """The sequence number of attempt `n` in `epoch`."""
     assert 0 <= n < 2**32

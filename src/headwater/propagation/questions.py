@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 
 from headwater.propagation import staleness
-from headwater.propagation.decisions import existence
-from headwater.propagation.model import CommitRecord, Lsn, PageKey, Resource, Title, Urgency
+from headwater.propagation.model import CommitRecord, Lsn, PageKey, Resource, Title, Urgency, existence
 from headwater.propagation.state import Node, ShardState
 
 

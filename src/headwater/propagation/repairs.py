@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from headwater.kernel.clock import iso_utc
 from headwater.log.model import NewRecord
 from headwater.propagation.codec import encode_change
-from headwater.propagation.decisions import content
-from headwater.propagation.model import Change, CommitRecord, Urgency
+from headwater.propagation.model import Change, CommitRecord, Urgency, content
 from headwater.propagation.streams import changes_of_wiki
 
 

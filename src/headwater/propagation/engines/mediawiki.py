@@ -21,7 +21,7 @@ from headwater.mediawiki.errors import AnswerTooLarge, WikiBusy, WikiRefused, Wi
 from headwater.mediawiki.normalise import RENDERER, normalise
 from headwater.mediawiki.ports import TITLES_MAX, ActionApi
 from headwater.mediawiki.titles import FILE_NAMESPACE, SiteInfo, database_key
-from headwater.propagation.model import Failed, Gone, Outcome, PageKey, Rendered, Resource, Retry, Title
+from headwater.propagation.model import Failed, Gone, Outcome, PageKey, Rendered, Resource, Retry, Title, content, existence, file
 from headwater.propagation.ports import RenderRequest
 
 _JOIN_S: Final = 0.003  # how long a fetch of text waits for others to join it
@@ -173,7 +173,7 @@ class MediaWikiRenderer:
 
     def _gone(self, request: RenderRequest) -> Outcome:
         """The wiki says that the page is missing, which a lagging replica says of a page that was just created too."""
-        if {f"c:{request.title}", f"e:{request.title}"} & request.revs.keys():
+        if {content(request.title), existence(request.title)} & request.revs.keys():
             return Retry(float(self._client.config.replication_window), "replication window")
         return Gone(request.title)
 
@@ -237,24 +237,24 @@ def rendered_of(parse: Parse, site: SiteInfo, *, rev: int, redirect: Title | Non
 
 
 def _reads(parse: Parse, site: SiteInfo, title: Title, redirect: Title | None) -> set[Resource]:
-    reads = {f"c:{title}", f"e:{title}", RENDERER}
+    reads = {content(title), existence(title), Resource(RENDERER)}
     for template in parse.templates:
         key = database_key(template.title)
-        reads.add(f"c:{key}")
+        reads.add(content(key))
         if not template.exists:
-            reads.add(f"e:{key}")
+            reads.add(existence(key))
     for link in parse.links:
         key = database_key(link.title)
-        reads.add(f"e:{key}")
+        reads.add(existence(key))
         if link.ns == FILE_NAMESPACE:  # such a link is blue if there is a file, page or not
-            reads.add(f"f:{key}")
-    reads.update(f"f:{site.key_of(FILE_NAMESPACE, image)}" for image in parse.images)
+            reads.add(file(key))
+    reads.update(file(site.key_of(FILE_NAMESPACE, image)) for image in parse.images)
     if redirect is not None:
-        reads.add(f"e:{redirect}")
+        reads.add(existence(redirect))
     lifetime_s = parse.cache_lifetime_s()
     if lifetime_s is not None and site.lifetime_s_max is not None and lifetime_s < site.lifetime_s_max:
-        reads.add("t:hour" if lifetime_s <= _HOUR_S else "t:day")
-    return {Resource(read) for read in reads}
+        reads.add(Resource("t:hour" if lifetime_s <= _HOUR_S else "t:day"))
+    return reads
 
 
 def unproven_reads(revs: Mapping[Resource, int | None], rendered: Rendered) -> Resource | None:
@@ -264,7 +264,7 @@ def unproven_reads(revs: Mapping[Resource, int | None], rendered: Rendered) -> R
     changed, nobody says which version the parse met on which replica; so it is proven only when the window has passed. It is enough
     to look at the reads met: the first read that was old is itself among them.
     """
-    own = Resource(f"c:{rendered.title}")
+    own = content(rendered.title)
     for resource in sorted(revs.keys() & rendered.reads):
         newest = revs[resource]
         if resource == own and newest is not None and rendered.rev >= newest:
