@@ -100,6 +100,21 @@ def test_a_work_that_raises_leaves_its_neighbours_alone(tmp_path: Path, run: Run
     run(scenario())
 
 
+def test_nobody_else_may_read_the_files(tmp_path: Path, run: Run) -> None:
+    async def scenario() -> None:
+        before = os.umask(0o022)
+        try:
+            database = await _open(tmp_path, config=StorageConfig())
+            await database.write(_insert(1))
+            modes = await asyncio.to_thread(lambda: [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()])
+            assert len(modes) >= 3 and set(modes) == {0o600}
+            await database.close()
+        finally:
+            os.umask(before)
+
+    run(scenario())
+
+
 def test_the_queue_is_bounded(tmp_path: Path, run: Run) -> None:
     async def scenario() -> None:
         database = await _open(tmp_path, config=StorageConfig(waiting_writes_max=3))

@@ -1,5 +1,8 @@
 """What is hashed is the same whether the wiki's caches had it or not."""
 
+import pytest
+
+from headwater.mediawiki import normalise as normalising
 from headwater.mediawiki.normalise import normalise
 
 WRAPPED = '<div class="mw-parser-output"><p>one\n</p>{}</div>'
@@ -26,3 +29,19 @@ def test_what_belongs_to_the_page_stays() -> None:
 
 def test_an_unclosed_comment_ends_nothing() -> None:
     assert normalise("a <!-- NewPP limit report b") == "a <!-- NewPP limit report b"
+
+
+def test_comments_that_are_nested_on_purpose_do_not_keep_the_process_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    html = "<!--NewPP limit report-->"
+    for _ in range(200):
+        html = f"<!{html}--NewPP limit report-->"
+    passes: list[int] = []
+    cut = normalising._without_comments
+
+    def counted(text: str) -> str:
+        passes.append(len(text))
+        return cut(text)
+
+    monkeypatch.setattr(normalising, "_without_comments", counted)
+    normalise(html)
+    assert 1 < len(passes) <= 16

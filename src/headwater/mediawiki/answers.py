@@ -4,7 +4,12 @@ Source: https://www.mediawiki.org/wiki/API:Main_page and the answers of MediaWik
 field that some wiki leaves out has a default, so that a missing right or a hidden value is not a broken answer.
 """
 
+from typing import Annotated
+
 import msgspec
+
+# Ids are stored in 64 bits with a sign. A wiki that gives others is not understood, rather than believed until a write fails.
+Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class ApiError(msgspec.Struct, frozen=True):
@@ -34,7 +39,7 @@ class Slot(msgspec.Struct, frozen=True):
 class Revision(msgspec.Struct, frozen=True):
     """A revision of a page."""
 
-    revid: int
+    revid: Id
     slots: dict[str, Slot] = {}
 
 
@@ -43,10 +48,10 @@ class PageInfo(msgspec.Struct, frozen=True):
 
     ns: int = 0
     title: str = ""
-    pageid: int = 0
+    pageid: Id = 0
     missing: bool = False
     invalid: bool = False
-    lastrevid: int = 0
+    lastrevid: Id = 0
     redirect: bool = False
     revisions: tuple[Revision, ...] = ()
 
@@ -92,7 +97,7 @@ class Parse(msgspec.Struct, frozen=True):
     """`parse` of an answer: HTML and what it was made from. `templates` is the flattened, transitive set."""
 
     title: str
-    pageid: int = 0
+    pageid: Id = 0
     text: str = ""
     templates: tuple[PageLink, ...] = ()
     links: tuple[PageLink, ...] = ()

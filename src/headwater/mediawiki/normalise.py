@@ -1,8 +1,8 @@
 """The HTML of a parse without what is different each time: what is hashed is what is stored and served. Pure.
 
 MediaWiki ends its HTML with comments that hold timings, cache keys and dates, and sets a line break around them that is not there when
-they are switched off. Both forms, cached or not, come out equal. `normalise` is idempotent. Changing what it does changes `RENDERER`:
-every page reads that resource, so a new version renders all pages again.
+they are switched off. Both forms, cached or not, come out equal. `normalise` is idempotent on what wikis make. Changing what it does to
+that changes `RENDERER`: every page reads that resource, so a new version renders all pages again.
 """
 
 from typing import Final
@@ -23,16 +23,18 @@ _VOLATILE = (
     "Rendering was triggered",
     "Parsoid",
 )
+_PASSES_MAX: Final = 16  # no wiki nests its comments; whoever does, deeper than this, wants to keep the process busy
 _OPEN, _CLOSE, _WRAPPER_END = "<!--", "-->", "</div>"
 
 
 def normalise(html: str) -> str:
     """`html` without volatile comments, and without blanks where they stood or at its end."""
-    while True:
+    for _ in range(_PASSES_MAX):
         shorter = _tidy_end(_without_comments(html))
         if shorter == html:
-            return html
+            break
         html = shorter  # what was cut may have stood between the halves of another one
+    return html
 
 
 def _without_comments(html: str) -> str:

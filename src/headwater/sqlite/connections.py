@@ -1,5 +1,7 @@
 """How connections to a file are set up. Every setting that durability rests on stands here."""
 
+import contextlib
+import os
 from pathlib import Path
 
 import apsw
@@ -16,6 +18,7 @@ def open_writer(path: Path, *, config: StorageConfig, vfs: str | None) -> apsw.C
 
     SQLite's own checkpoint after a commit swallows the error of a failed fsync; the writer therefore makes checkpoints itself.
     """
+    _make_private(path)
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     connection = apsw.Connection(str(path), flags=flags, vfs=vfs, statementcachesize=STATEMENTS_CACHED)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
@@ -29,6 +32,12 @@ def open_writer(path: Path, *, config: StorageConfig, vfs: str | None) -> apsw.C
     connection.wal_autocheckpoint(0)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     return connection
+
+
+def _make_private(path: Path) -> None:
+    """Make the file so that nobody but its owner may read it, whatever the directory allows; those beside it get the same mode."""
+    with contextlib.suppress(OSError):  # whatever is wrong, SQLite says it better
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def open_reader(path: Path, *, config: StorageConfig, vfs: str | None) -> apsw.Connection:
