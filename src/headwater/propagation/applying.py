@@ -1,5 +1,6 @@
 """APPLY: reads the changes of one wiki in their order and marks what depends on them."""
 
+from headwater.kernel.concurrency import Slices
 from headwater.kernel.errors import Unavailable
 from headwater.kernel.failpoints import failpoint
 from headwater.log.model import Record
@@ -8,7 +9,6 @@ from headwater.propagation.flow import Flow
 from headwater.propagation.metrics import CHANGES_APPLIED, CHANGES_IGNORED, FLOW_DROPPED, PAGES_MARKED
 from headwater.propagation.model import Lsn
 from headwater.propagation.streams import changes_of_wiki
-from headwater.propagation.surroundings import Slices
 from headwater.propagation.tenure import Tenure, page_named
 
 WAIT_S = 30.0

@@ -11,20 +11,24 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 import structlog
 
+from headwater.kernel.concurrency import Slices
 from headwater.kernel.errors import OutcomeUnknown, StorageFull, Unavailable
 from headwater.log.model import NewRecord
 from headwater.propagation.metrics import BACKFILL_PAGES
 from headwater.propagation.model import PageKey, Title, Urgency
 from headwater.propagation.notes import BackfillNote, note_record
 from headwater.propagation.streams import BACKFILL_KEY
-from headwater.propagation.surroundings import Slices
 from headwater.propagation.tenure import Tenure
 
 _log = structlog.get_logger(__name__)
 
 
 class Backfill:
-    """The backfill of one wiki in one epoch; it goes on where the epoch before left it."""
+    """The backfill of one wiki in one epoch; it goes on where the epoch before left it.
+
+    Attributes:
+        delayed: why the last batch was put off, for people; None while batches succeed.
+    """
 
     def __init__(
         self, tenure: Tenure, append: Callable[[Sequence[NewRecord]], Awaitable[object]], checkpoint: Callable[[], Awaitable[None]]
@@ -34,6 +38,7 @@ class Backfill:
         self._append = append
         self._checkpoint = checkpoint
         self._asked = asyncio.Event()
+        self.delayed: str | None = None
         note = tenure.notes.backfill
         if note is not None and tenure.rebuilt:
             note = msgspec.structs.replace(note, running=True, token=None, seen=0, added=0, finished_ms=None)
@@ -87,9 +92,11 @@ class Backfill:
             added = await self._add(pages)
             await self._checkpoint()
         except (Unavailable, StorageFull, OutcomeUnknown) as error:
-            _log.warning("backfill_delayed", wiki=self._around.wiki, reason=error.code)
+            self.delayed = error.detail
+            _log.warning("backfill_delayed", wiki=self._around.wiki, code=error.code, detail=error.detail)
             await self._around.clock.sleep(config.backfill_retry_delay)
             return
+        self.delayed = None
         self._around.inc(BACKFILL_PAGES, len(pages))
         if self.note is not note:
             return  # stopped or begun anew meanwhile; what was added stays

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from headwater.kernel.concurrency import Slices
 from headwater.kernel.errors import InvalidInput, OutcomeUnknown, Overloaded, StorageFull, TooLarge, Unavailable
 from headwater.kernel.failpoints import failpoint
 from headwater.log.model import NewRecord, Position
@@ -48,7 +49,6 @@ from headwater.propagation.repairs import change_records, repair_of
 from headwater.propagation.setbacks import Setbacks
 from headwater.propagation.shard import Decision
 from headwater.propagation.streams import commits_of_wiki
-from headwater.propagation.surroundings import Slices
 from headwater.propagation.tenure import Tenure
 
 _log = structlog.get_logger(__name__)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
+from headwater.kernel.concurrency import Slices, event_or_timeout, run_together
 from headwater.kernel.errors import Corrupted, InvalidInput, NotFound, OffsetTrimmed, Unavailable
 from headwater.kernel.failpoints import failpoint
 from headwater.log.model import BEFORE_FIRST, Batch, NewRecord, Offset, PartitionId, Position, Record
@@ -22,7 +23,6 @@ from headwater.propagation.metrics import CHANGES_WRITTEN, EVENTS_READ, EVENTS_U
 from headwater.propagation.model import Change, Lsn
 from headwater.propagation.notes import Inputs, note_record
 from headwater.propagation.streams import INPUTS_KEY, changes_of_wiki
-from headwater.propagation.surroundings import Slices, event_or_timeout, run_together
 from headwater.propagation.tenure import Tenure
 
 WAIT_S = 30.0  # one read of a quiet stream

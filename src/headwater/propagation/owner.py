@@ -18,6 +18,7 @@ from enum import Enum
 
 import structlog
 
+from headwater.kernel.concurrency import event_or_timeout, run_together, run_until
 from headwater.kernel.errors import Corrupted, Fenced, FormatTooNew, HeadwaterError, OutcomeUnknown, StorageFull, Unavailable
 from headwater.propagation.applying import Applier
 from headwater.propagation.audit import Audit, AuditCounts
@@ -31,7 +32,7 @@ from headwater.propagation.metrics import OWNER_FENCED
 from headwater.propagation.model import PageKey
 from headwater.propagation.rendering import Dispatcher
 from headwater.propagation.streams import own_streams
-from headwater.propagation.surroundings import Surroundings, run_together, stop_tasks
+from headwater.propagation.surroundings import Surroundings
 from headwater.propagation.tenure import Tenure, begin
 from headwater.propagation.ticks import Ticker
 from headwater.propagation.turns import Turns
@@ -125,10 +126,7 @@ class Owner:
         _log.warning("epoch_ended", wiki=self.around.wiki, reason=self.reason)
         config = self.around.config
         delay_s = config.recover_delay if isinstance(error, OutcomeUnknown) else config.full_retry_delay
-        await run_together(self._sleep(delay_s), self._stopped())
-
-    async def _sleep(self, seconds: float) -> None:
-        await self.around.clock.sleep(seconds)
+        await event_or_timeout(self._stop, self.around.clock, delay_s)
 
     async def _stopped(self) -> None:
         await self._stop.wait()
@@ -159,13 +157,7 @@ class Owner:
 
     async def _begun(self) -> Tenure | None:
         """A recovered tenure, or None when it is stopped first: a wiki or a log that does not answer must not hold up the end."""
-        beginning = asyncio.ensure_future(begin(self.around))
-        stopping = asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait((beginning, stopping), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await stop_tasks((beginning, stopping))
-        return None if beginning.cancelled() else beginning.result()
+        return await run_until(self._stop, begin(self.around))
 
     def _parts(self, tenure: Tenure) -> Epoch:
         committer = Committer(tenure, self.flow, self.history, self.settled)

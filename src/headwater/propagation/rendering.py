@@ -8,12 +8,13 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
+from headwater.kernel.concurrency import event_or_timeout, stop_tasks
 from headwater.kernel.failpoints import failpoint
 from headwater.propagation.committing import Committer, Finished
 from headwater.propagation.metrics import RENDER_SECONDS, SKIPPED
 from headwater.propagation.model import Failed, Lease, Rendered, Resource, Retry, Urgency
 from headwater.propagation.ports import RenderRequest
-from headwater.propagation.surroundings import event_or_timeout, hash_of, stop_tasks
+from headwater.propagation.surroundings import hash_of
 from headwater.propagation.tenure import Tenure
 from headwater.propagation.turns import Turns
 from headwater.propagation.window import Window, WindowLimits

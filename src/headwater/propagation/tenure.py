@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from headwater.kernel.concurrency import Slices
 from headwater.kernel.errors import Corrupted, OffsetTrimmed, OutcomeUnknown, Overloaded, StorageFull, Unavailable
 from headwater.log.model import BEFORE_FIRST, Batch, Fence, NewRecord, Offset, PartitionId, Position
 from headwater.propagation.codec import decode_change, decode_commit
@@ -25,7 +26,7 @@ from headwater.propagation.parking import DeadLetter, read_dead_letters
 from headwater.propagation.ports import Checkpoint, Titles
 from headwater.propagation.shard import Shard
 from headwater.propagation.streams import IDENTITY_KEY, changes_of_wiki, commits_of_wiki, group_of, owned_changes, owned_commits
-from headwater.propagation.surroundings import Slices, Surroundings
+from headwater.propagation.surroundings import Surroundings
 
 READ_MAX = 500
 

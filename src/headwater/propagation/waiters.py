@@ -3,9 +3,9 @@
 import asyncio
 
 from headwater.kernel.clock import Clock
+from headwater.kernel.concurrency import event_or_timeout
 from headwater.kernel.errors import Overloaded
 from headwater.propagation.model import PageKey
-from headwater.propagation.surroundings import event_or_timeout
 
 
 class Waiters:
