@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from headwater.cli.output import plain
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -23,13 +25,13 @@ def seen_after(entry: dict[str, Any]) -> str:
 def row(entry: dict[str, Any]) -> tuple[str, ...]:
     """An edit as the cells of a row."""
     counts = (str(entry[name]) for name in ("marked", "rendered", "cutoffs", "purged"))
-    return (entry["cause"], entry["what"], *counts, seen_after(entry), fresh_after(entry))
+    return (plain(entry["cause"]), plain(entry["what"]), *counts, seen_after(entry), fresh_after(entry))
 
 
 def line(entry: dict[str, Any]) -> str:
     """An edit that is fresh, as one line."""
     return (
-        f"{entry['cause']:<8} {entry['what']}: {entry['marked']} pages marked, {entry['rendered']} rendered, "
+        f"{plain(entry['cause']):<8} {plain(entry['what'])}: {entry['marked']} pages marked, {entry['rendered']} rendered, "
         f"{entry['cutoffs']} as before, {entry['purged']} addresses purged, fresh after {fresh_after(entry)}"
     )
 
@@ -38,10 +40,11 @@ def table(title: str, entries: Sequence[dict[str, Any]]) -> "Table":
     """Edits as a table, the newest last."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for column in COLUMNS:
         shown.add_column(column, justify="left" if column in ("edit", "what") else "right", no_wrap=column != "what", overflow="fold")
     for entry in entries:
-        shown.add_row(*row(entry), style="" if entry["fresh_ms"] is not None else "bold")
+        shown.add_row(*map(Text, row(entry)), style="" if entry["fresh_ms"] is not None else "bold")
     return shown

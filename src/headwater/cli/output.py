@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -29,8 +30,14 @@ _EXITS: tuple[tuple[type[HeadwaterError], Exit], ...] = (
 )
 
 
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 WIDTH_WITHOUT_TERMINAL = 200
 """Columns of a table that goes to a file or a pipe, where nothing says how wide it may be."""
+
+
+def plain(text: str) -> str:
+    """`text` without characters that steer a terminal: titles, addresses and reasons are what somebody wrote into an event."""
+    return _STEERING.sub("\ufffd", text)
 
 
 def print_json(value: Any) -> None:
@@ -43,18 +50,20 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     """A table for people."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title, title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*("–" if cell is None else str(cell) for cell in row))
+        table.add_row(*(Text("–" if cell is None else plain(str(cell))) for cell in row))
     Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL).print(table)
 
 
 def complain(message: str) -> None:
     """A line on standard error."""
-    sys.stderr.write(f"headwater: {message}\n")
+    lines = "\n".join(map(plain, message.split("\n")))
+    sys.stderr.write(f"headwater: {lines}\n")
     sys.stderr.flush()
 
 
