@@ -18,8 +18,9 @@ from headwater.kernel.errors import Fenced, HeadwaterError, OutcomeUnknown
 from headwater.kernel.failpoints import failpoint
 from headwater.kernel.ids import Ids
 from headwater.kernel.metrics import Metrics
-from headwater.log.model import BEFORE_FIRST, Fence, NewRecord, OwnedName, PartitionId, Policy, StreamSpec
+from headwater.log.model import Fence, NewRecord, OwnedName, PartitionId, Policy, StreamSpec
 from headwater.log.ports import Log
+from headwater.log.scanning import records_to_end
 from headwater.mediawiki import metrics as m
 from headwater.mediawiki.answers import Answer, PageInfo, PagesAnswer
 from headwater.mediawiki.config import Source
@@ -44,7 +45,6 @@ PAGES_MAX: Final = 10_000  # pages of a list in one poll; the next poll goes on,
 GRACE_S: Final = 5  # beside another source, rows younger than this are left to it
 BACKOFF_S_MAX: Final = 60.0
 _GAP_AGE_S = 7 * 86_400  # a position older than this may have been overtaken by the wiki's own trimming
-_POSITION_READ_MAX = 1000
 _CLOCK_SLACK_S = 1  # the wiki stamps whole seconds
 
 _log = structlog.get_logger(__name__)
@@ -329,15 +329,10 @@ class Follower:
     async def _stored_position(self) -> FollowerPosition | None:
         """The newest position on the stream."""
         found: FollowerPosition | None = None
-        after = BEFORE_FIRST
-        while True:
-            batch = await self._log.read(PartitionId(self._stream), after, limit=_POSITION_READ_MAX)
-            for record in batch.records:
-                if record.key == POSITION_KEY and record.value is not None:
-                    found = decode(record.value)
-            after = batch.next
-            if batch.at_end:
-                return found
+        async for record in records_to_end(self._log, PartitionId(self._stream)):
+            if record.key == POSITION_KEY and record.value is not None:
+                found = decode(record.value)
+        return found
 
     async def _now_of_wiki(self) -> int:
         answer = await self._client.call(Answer, {"action": "query", "curtimestamp": True})

@@ -48,7 +48,7 @@ from headwater.propagation.ports import BodySource
 from headwater.propagation.repairs import change_records, repair_of
 from headwater.propagation.setbacks import Setbacks
 from headwater.propagation.shard import Decision
-from headwater.propagation.streams import commits_of_wiki
+from headwater.propagation.streams import commits_of_wiki, key_of_page
 from headwater.propagation.tenure import Tenure
 
 _log = structlog.get_logger(__name__)
@@ -280,7 +280,7 @@ class Committer:
     def _commit_records(self, plan: Planned) -> list[NewRecord]:
         """The page's commit, and the tombstone after it where the node leaves."""
         record = plan.decision.record
-        stream, key = commits_of_wiki(self._around.wiki).stream, str(record.page).encode()
+        stream, key = commits_of_wiki(self._around.wiki).stream, key_of_page(record.page)
         made = [NewRecord(stream, encode_commit(record), record.time_ms, key=key)]
         if plan.decision.tombstone:
             made.append(NewRecord(stream, None, record.time_ms, key=key))

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 import msgspec
 
 from headwater.kernel.errors import Corrupted
-from headwater.log.model import BEFORE_FIRST, NewRecord, Offset, PartitionId
+from headwater.log.model import NewRecord, Offset, PartitionId
 from headwater.log.ports import Log
+from headwater.log.scanning import records_to_end
 from headwater.propagation.streams import BACKFILL_KEY, IDENTITY_KEY, INPUTS_KEY, TICKS_KEY, notes_of_wiki
 
 
@@ -77,14 +78,7 @@ def identity_base(now_ms: int) -> int:
 async def read_notes(log: Log, wiki: str) -> Notes:
     """The notes of `wiki`. Raises Corrupted if one cannot be read."""
     partition = notes_of_wiki(wiki)
-    values: dict[bytes | None, bytes | None] = {}
-    after = BEFORE_FIRST
-    while True:
-        batch = await log.read(partition, after, limit=1000)
-        values.update((record.key, record.value) for record in batch.records)
-        after = batch.next
-        if batch.at_end:
-            break
+    values = {record.key: record.value async for record in records_to_end(log, partition)}
     try:
         identity, inputs, backfill, ticks = (values.get(key) for key in (IDENTITY_KEY, INPUTS_KEY, BACKFILL_KEY, TICKS_KEY))
         return Notes(

@@ -1,7 +1,9 @@
 """Names and policies of the streams that propagation writes, and who owns them."""
 
+from headwater.kernel.errors import Corrupted
 from headwater.log.model import GroupName, OwnedName, PartitionId, Policy, StreamSpec
 from headwater.propagation.config import PropagationConfig
+from headwater.propagation.model import PageKey
 
 PURGES = "resource-purge"  # one event per address to purge
 PAGE_CHANGED = "headwater.page-changed"
@@ -30,6 +32,19 @@ def notes_of_wiki(wiki: str) -> PartitionId:
 def dead_letters_of_wiki(wiki: str) -> PartitionId:
     """Pages that could not be rendered; key = page id in decimal, a tombstone means resolved."""
     return PartitionId(f"dead-letters.propagation.{wiki}")
+
+
+def key_of_page(page: PageKey) -> bytes:
+    """The key of a page's records, in `commits` and in the dead letters."""
+    return str(page).encode()
+
+
+def page_of_key(key: bytes | None) -> PageKey:
+    """The page that a record of `commits` or of the dead letters is about. Raises Corrupted."""
+    try:
+        return PageKey(int(key or b""))
+    except ValueError as error:
+        raise Corrupted("a record's key is no page id") from error
 
 
 def group_of(wiki: str) -> GroupName:

@@ -16,7 +16,8 @@ import structlog
 
 from headwater.kernel.concurrency import Slices
 from headwater.kernel.errors import Corrupted, OffsetTrimmed, OutcomeUnknown, Overloaded, StorageFull, Unavailable
-from headwater.log.model import BEFORE_FIRST, Batch, Fence, NewRecord, Offset, PartitionId, Position
+from headwater.log.model import BEFORE_FIRST, Fence, NewRecord, Offset, PartitionId, Position
+from headwater.log.scanning import records_to_end
 from headwater.propagation.codec import decode_change, decode_commit
 from headwater.propagation.erasures import Erasures
 from headwater.propagation.metrics import RECOVERIES, RECOVERY_SECONDS, WRITES_DELAYED
@@ -25,7 +26,15 @@ from headwater.propagation.notes import Identity, Notes, identity_base, note_rec
 from headwater.propagation.parking import DeadLetter, read_dead_letters
 from headwater.propagation.ports import Checkpoint, Titles
 from headwater.propagation.shard import Shard
-from headwater.propagation.streams import IDENTITY_KEY, changes_of_wiki, commits_of_wiki, group_of, owned_changes, owned_commits
+from headwater.propagation.streams import (
+    IDENTITY_KEY,
+    changes_of_wiki,
+    commits_of_wiki,
+    group_of,
+    owned_changes,
+    owned_commits,
+    page_of_key,
+)
 from headwater.propagation.surroundings import Surroundings
 
 READ_MAX = 500
@@ -202,27 +211,14 @@ async def _replay_changes(tenure: Tenure, checkpoint: Checkpoint | None) -> None
 async def _replay_commits(tenure: Tenure, checkpoint: Checkpoint | None) -> None:
     around, slices = tenure.around, Slices(tenure.around.clock)
     after = BEFORE_FIRST if checkpoint is None else Offset(checkpoint.commits_after)
-    while True:
-        batch: Batch = await around.log.read(commits_of_wiki(around.wiki), after, limit=READ_MAX)
-        for record in batch.records:
-            page = page_of_key(record.key)
-            tenure.shard.replay_commit(record.offset, page, None if record.value is None else decode_commit(record.value))
-            await slices.breathe()
-        after = batch.next
-        if batch.at_end:
-            return
+    async for record in records_to_end(around.log, commits_of_wiki(around.wiki), after):
+        page = page_of_key(record.key)
+        tenure.shard.replay_commit(record.offset, page, None if record.value is None else decode_commit(record.value))
+        await slices.breathe()
 
 
 async def _first(around: Surroundings, partition: PartitionId) -> int:
     return next((info.first for info in await around.log.describe(partition.stream) if info.partition == partition), 0)
-
-
-def page_of_key(key: bytes | None) -> PageKey:
-    """The page that a record of `commits` or of the dead letters is about. Raises Corrupted."""
-    try:
-        return PageKey(int(key or b""))
-    except ValueError as error:
-        raise Corrupted("a record's key is no page id") from error
 
 
 def page_named(shard: Shard, change: Change) -> PageKey | None:

@@ -11,6 +11,7 @@ from headwater.kernel.clock import Clock
 from headwater.kernel.errors import NotFound
 from headwater.log.model import BEFORE_FIRST, AppendFailure, NewRecord, Offset, PartitionId, Policy, StreamSpec
 from headwater.log.ports import Log
+from headwater.log.scanning import records_to_end
 from headwater.purging.model import DEAD_LETTERS, DeadLetter, letter_id
 
 PARTITION = PartitionId(DEAD_LETTERS)
@@ -40,14 +41,8 @@ class DeadLetters:
     async def start(self) -> None:
         """Declare the stream and learn what is unresolved. Raises Unavailable."""
         await self._log.declare([SPEC])
-        after = BEFORE_FIRST
-        while True:
-            batch = await self._log.read(PARTITION, after, limit=_READ_RECORDS)
-            for record in batch.records:
-                self._note((record.key or b"").decode(), None if record.value is None else BEFORE_THIS_PROCESS)
-            after = batch.next
-            if batch.at_end:
-                return
+        async for record in records_to_end(self._log, PARTITION):
+            self._note((record.key or b"").decode(), None if record.value is None else BEFORE_THIS_PROCESS)
 
     def _note(self, identity: str, number: int | None) -> None:
         if number is None:
