@@ -3,11 +3,13 @@
 It trusts nothing that propagation believes: an event that was never sent, a store that lost a body, a cache that lost a purge show here and
 nowhere else. A page found wrong is repaired by a change like any other (`repairs.py`), a copy found old is purged again.
 
-A difference alone proves nothing: the wiki may have been edited a moment ago. It counts only if no event explains it within
-`audit_grace`, and a second render shows it again. Nothing is leased or committed here.
+A difference alone proves nothing: the wiki may have been edited a moment ago. It is a suspicion, which counts only if no event explains it
+within `audit_grace`, and a second render shows it again. Where one is confirmed, the pages that the page was made from are audited next:
+the one that changed unnoticed is among them, and its repair reaches all the others. Nothing is leased or committed here.
 """
 
 import asyncio
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -20,7 +22,7 @@ from headwater.kernel.errors import Corrupted, InvalidInput, Unavailable
 from headwater.log.model import NewRecord
 from headwater.propagation.emitted import purge_records
 from headwater.propagation.metrics import AUDIT_COPIES, AUDITS, BODIES_REPAIRED, PURGES_EMITTED
-from headwater.propagation.model import BodyHash, CommitRecord, Gone, Rendered, Title, Urgency, content, existence
+from headwater.propagation.model import BodyHash, CommitRecord, Gone, PageKey, Rendered, Title, Urgency, content, existence
 from headwater.propagation.ports import Copy, RenderRequest
 from headwater.propagation.repairs import change_records, repair_of
 from headwater.propagation.shard import Freshness
@@ -29,6 +31,8 @@ from headwater.propagation.tenure import Tenure
 from headwater.propagation.urls import urls_of
 
 PICKS_MAX: Final = 8  # pages looked at for one that is fresh
+SUSPECTS_MAX: Final = 64  # differences that wait to be explained; beyond it no other page is looked at
+TRAIL_MAX: Final = 256  # pages to look at next because a page made from them was wrong
 STALE_COPY: Final = "stale"
 
 _log = structlog.get_logger(__name__)
@@ -38,6 +42,7 @@ class Finding(Enum):
     """What an audit of one page found."""
 
     EQUAL = "equal"
+    SUSPECT = "suspect"  # different, but an event may still explain it
     MISMATCH = "mismatch"
     OVERTAKEN = "overtaken"  # an event explains the difference, or the page changed meanwhile
     UNANSWERED = "unanswered"  # the wiki did not render it
@@ -86,22 +91,36 @@ class Audit:
         self._append = append
         self._caught_up = caught_up
         self._backed_up = backed_up
+        self._suspects: OrderedDict[PageKey, tuple[int, CommitRecord]] = (
+            OrderedDict()
+        )  # with the time to look again; the first is due first
+        self._trail: deque[PageKey] = deque(maxlen=TRAIL_MAX)
 
     async def run(self) -> None:
         """Audit one page after the other, at the configured pace. Raises Fenced, OutcomeUnknown."""
         interval_s = self._around.config.audit_interval
         while interval_s:
             await self._around.clock.sleep(interval_s)
-            record = None if self._backed_up() else self._pick()
-            if record is not None:
-                await self.audit(record)
+            if not self._backed_up():
+                await self._look()
         await asyncio.Event().wait()
 
+    async def _look(self) -> None:
+        """Look at one page: again at a suspect whose time has come, else at another one."""
+        due = next(iter(self._suspects.values()), None)
+        if due is not None and due[0] <= self._around.clock.now_ms():
+            await self.look_again(due[1])
+        elif len(self._suspects) < SUSPECTS_MAX:
+            record = self._pick()
+            if record is not None:
+                await self.audit(record)
+
     def _pick(self) -> CommitRecord | None:
-        """The last commit of a random page that is fresh."""
+        """The last commit of a page that is fresh: one that leads to the cause of a mismatch, else a random one."""
+        shard = self._tenure.shard
         for _ in range(PICKS_MAX):
-            page = self._tenure.shard.page_near(self._around.ids.jitter())
-            record = None if page is None else self._tenure.shard.current(page)
+            page = self._trail.popleft() if self._trail else shard.page_near(self._around.ids.jitter())
+            record = None if page is None or page in self._suspects else shard.current(page)
             if record is not None and self._still(record):
                 return record
         return None
@@ -113,20 +132,40 @@ class Audit:
         return current is not None and current.seq == record.seq and shard.freshness(record.page) is Freshness.FRESH
 
     async def audit(self, record: CommitRecord) -> Finding:
-        """Compare one page with a fresh render and, if it is as it should be, its copies with it; repair what is wrong."""
-        finding, shown = await self._compare(record)
-        if finding is Finding.MISMATCH:
-            await self._around.clock.sleep(self._around.config.audit_grace)
-            explained = not (self._still(record) and await self._caught_up())
-            finding, shown = (Finding.OVERTAKEN, None) if explained else await self._compare(record)
-        self._around.inc(AUDITS, outcome=finding.value)
-        self._counts.pages += finding in (Finding.EQUAL, Finding.MISMATCH)
-        if finding is Finding.MISMATCH:
+        """Compare one page with a fresh render and, if it is as it should be, its copies with it. A suspect is looked at again later."""
+        finding, _ = await self._compare(record)
+        if finding is Finding.SUSPECT:
+            grace_ms = int(self._around.config.audit_grace * 1000)
+            self._suspects[record.page] = (self._around.clock.now_ms() + grace_ms, record)
+            return finding
+        return await self._conclude(record, finding)
+
+    async def look_again(self, record: CommitRecord) -> Finding:
+        """Compare a suspect again after its time of grace; repair what is still wrong then."""
+        self._suspects.pop(record.page, None)
+        explained = not (self._still(record) and await self._caught_up())
+        finding, shown = (Finding.OVERTAKEN, None) if explained else await self._compare(record)
+        if finding is Finding.SUSPECT:
+            finding = Finding.MISMATCH
             assert shown is not None
             await self._repair(record, shown)
-        elif finding is Finding.EQUAL:
+            self._follow(record)
+        return await self._conclude(record, finding)
+
+    async def _conclude(self, record: CommitRecord, finding: Finding) -> Finding:
+        self._around.inc(AUDITS, outcome=finding.value)
+        self._counts.pages += finding in (Finding.EQUAL, Finding.MISMATCH)
+        if finding is Finding.EQUAL:
             await self._audit_copies(record)
         return finding
+
+    def _follow(self, record: CommitRecord) -> None:
+        """Let the pages that a wrong page was made from be looked at next."""
+        for resource in record.reads:
+            kind, _, title = resource.partition(":")
+            page = self._tenure.shard.find(Title(title)) if kind == "c" else None
+            if page is not None and page != record.page and page not in self._trail:
+                self._trail.append(page)
 
     # The page
 
@@ -141,7 +180,7 @@ class Audit:
         stored = record.html_hash is None or await self._is_stored(record.html_hash)
         if not self._still(record):
             return Finding.OVERTAKEN, None
-        return (Finding.EQUAL if stored and self._is_same(record, shown) else Finding.MISMATCH), shown
+        return (Finding.EQUAL if stored and self._is_same(record, shown) else Finding.SUSPECT), shown
 
     def _is_same(self, record: CommitRecord, shown: Shown) -> bool:
         return shown == Shown(record.html_hash, record.title, record.redirect)
