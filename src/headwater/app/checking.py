@@ -1,5 +1,6 @@
 """What can be checked of a configuration without starting anything: addresses, clients, schemas, streams, purge targets."""
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -8,6 +9,8 @@ from headwater.app.events_role import rules_of
 from headwater.http.auth import Clients, demand_clients
 from headwater.http.config import parse_listen
 from headwater.kernel.errors import HeadwaterError, InvalidConfig
+
+_PLACEHOLDERS = ("title", "variant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,18 @@ def check_everything(config: HeadwaterConfig) -> Checked:
         for option, urls in addresses.items():
             for url in urls:
                 _check_url(url, where=f"wikis.{wiki}.{option}")
+                if option != "api_url":
+                    _check_placeholders(url, where=f"wikis.{wiki}.{option}")
     return Checked(schemas=len(rules_of(config).schemas.uris()))
+
+
+def _check_placeholders(url: str, *, where: str) -> None:
+    names = re.findall(r"\{(.*?)\}", url)
+    unknown = [name for name in names if name not in _PLACEHOLDERS]
+    if unknown:
+        raise InvalidConfig(f"{url!r} holds {{{unknown[0]}}}, but only {{title}} and {{variant}} are filled in", where=where)
+    if "title" not in names:
+        raise InvalidConfig(f"{url!r} holds no {{title}}: it would be one address for all pages", where=where)
 
 
 def _check_url(url: str, *, where: str) -> None:

@@ -1,5 +1,6 @@
 """`headwater status` and `headwater explain`."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,11 @@ from headwater.cli.exits import Exit
 from headwater.cli.output import print_json, print_table
 from headwater.cli.roles import RoleClient, role_clients, segment
 from headwater.kernel.clock import iso_utc
-from headwater.kernel.errors import Unavailable
+from headwater.kernel.errors import InvalidInput, Unavailable
 from headwater.kernel.units import format_duration
+
+_RESOURCE = re.compile(r"[a-z]:.")
+"""A kind and a name; a title without kind would be taken for a resource that nothing reads."""
 
 
 def show_status(path: Path | None, *, token: str | None, as_json: bool) -> Exit:
@@ -21,6 +25,7 @@ def show_status(path: Path | None, *, token: str | None, as_json: bool) -> Exit:
     else:
         _print_roles(answers)
         _print_wikis(answers["propagation"]["status"])
+        _print_followers(answers["events"]["status"])
         _print_targets(answers["purging"]["status"])
     if any(answer["error"] for answer in answers.values()):
         return Exit.UNREACHABLE
@@ -78,6 +83,19 @@ def _print_wikis(status: dict[str, Any] | None) -> None:
     print_table("Wikis", columns, rows)
 
 
+def _print_followers(status: dict[str, Any] | None) -> None:
+    """Whether Headwater still learns of edits: without this, a wiki that does not answer looks like one where nothing happens."""
+    if not status or not status["followers"]:
+        return
+    rows = []
+    for wiki, one in status["followers"].items():
+        faults = ["edits may have been missed"] if one["may_have_gap"] else []
+        faults += [one["last_error"]] if one["last_error"] else []
+        behind = None if one["lag_s"] is None else format_duration(one["lag_s"])
+        rows.append((wiki, one["state"], behind, one["errors_in_a_row"], "; ".join(faults)))
+    print_table("Following recent changes", ("wiki", "state", "behind by", "failures in a row", "trouble"), rows)
+
+
 def _print_targets(status: dict[str, Any] | None) -> None:
     if not status:
         return
@@ -86,8 +104,9 @@ def _print_targets(status: dict[str, Any] | None) -> None:
         for one in status["targets"]
     ]
     if rows:
-        columns = ("target", "state", "waiting", "under way", "acknowledged", "retried", "parked")
-        print_table(f"Purging: {status['unfinished']} unfinished, {status['dead_letters']} dead letters", columns, rows)
+        columns = ("target", "state", "waiting", "under way", "acknowledged", "retried", "given up")
+        second = f"{status['waiting_second']} of them done once and waiting for their second time"
+        print_table(f"Purging: {status['unfinished']} unfinished, {second}; {status['dead_letters']} dead letters", columns, rows)
 
 
 def show_explanation(path: Path | None, wiki: str, title: str, *, token: str | None, as_json: bool) -> None:
@@ -109,10 +128,10 @@ def show_explanation(path: Path | None, wiki: str, title: str, *, token: str | N
         ("seq, step", f"{found['seq']}, {found['step']}"),
         ("parked because", (found["parked"] or {}).get("reason")),
     ]
-    print_table("Page", ("", ""), [fact for fact in facts if fact[1] is not None])
+    print_table("Page", ("fact", "value"), [fact for fact in facts if fact[1] is not None])
     reads = sorted(found["reads"], key=lambda read: (not read["stale"], -(read["time_ms"] or 0)))
     rows = [(read["resource"], "changed since" if read["stale"] else "", read["cause"], _time(read["time_ms"])) for read in reads]
-    print_table(f"Made from {len(rows)} resources", ("resource", "", "last change", "at"), rows)
+    print_table(f"Made from {len(rows)} resources", ("resource", "stale?", "last change", "at"), rows)
     commits = [(_time(one["time_ms"]), one["cause"], "changed" if one["changed"] else "as before", one["rev"]) for one in found["commits"]]
     if commits:
         print_table("Last commits", ("at", "because of", "result", "revision"), commits)
@@ -120,6 +139,8 @@ def show_explanation(path: Path | None, wiki: str, title: str, *, token: str | N
 
 def show_dependents(path: Path | None, wiki: str, resource: str, *, limit: int, token: str | None, as_json: bool) -> None:
     """Which pages read a resource. Raises NotFound, InvalidInput, Unavailable."""
+    if _RESOURCE.match(resource) is None:
+        raise InvalidInput(f"{resource} is no resource: write c:{resource} for its text, e:{resource} for whether it exists")
     _, clients = role_clients(path, token)
     found = clients["propagation"].fetch(f"/v1/{segment(wiki)}/resources/{segment(resource)}/dependents?limit={limit}")
     if as_json:

@@ -29,7 +29,7 @@ def run_backfill(path: Path | None, wiki: str, *, restart: bool, dry_run: bool, 
     if as_json:
         print_json(status)
     else:
-        sys.stdout.write(f"{wiki}: {status['seen']} pages known, all of them rendered\n")
+        sys.stdout.write(f"{wiki}: {status['seen']} pages known, {_rendered(client, wiki)}\n")
     return Exit.OK
 
 
@@ -42,6 +42,12 @@ def _say_what_would_happen(status: dict[str, Any], *, restart: bool, as_json: bo
         print_json({"would": what, "status": status})
     else:
         sys.stdout.write(f"would {what}\n")
+
+
+def _rendered(client: RoleClient, wiki: str) -> str:
+    """How many pages are rendered at the end: those that were given up are not."""
+    given_up = next((one["dead_letters"] for one in client.fetch("/v1/status")["wikis"] if one["wiki"] == wiki), 0)
+    return f"all rendered but {given_up}: see `headwater dead-letters list`" if given_up else "all of them rendered"
 
 
 def _is_over(status: dict[str, Any]) -> bool:
@@ -57,15 +63,31 @@ def _shown_as_json(client: RoleClient, address: str) -> dict[str, Any]:
         time.sleep(POLL_S)
 
 
+class _Delays:
+    """Says on standard error why a backfill is put off; each reason once until it goes on."""
+
+    def __init__(self) -> None:
+        self._said: str | None = None
+
+    def tell(self, status: dict[str, Any]) -> None:
+        """Look at one answer."""
+        reason = status.get("delayed")
+        if reason is not None and reason != self._said:
+            complain(f"delayed, and tried again every few seconds: {reason}")
+        self._said = reason
+
+
 def _shown_as_bar(client: RoleClient, address: str, wiki: str) -> dict[str, Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("pages"), TimeElapsedColumn())
+    delays = _Delays()
     with Progress(*columns) as progress:
         task = progress.add_task(wiki, total=None)
         while True:
             status: dict[str, Any] = client.fetch(address)
             seen, done = status["seen"], max(0, status["seen"] - status["waiting"])
+            delays.tell(status)
             what = "looking for pages" if status["running"] else "rendering"
             progress.update(task, completed=done, total=None if status["running"] and not seen else seen, description=f"{wiki}: {what}")
             if _is_over(status):

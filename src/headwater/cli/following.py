@@ -7,7 +7,7 @@ from typing import Any
 
 from headwater.cli.flowing import line, table
 from headwater.cli.output import print_json
-from headwater.cli.roles import RoleClient, role_clients, segment
+from headwater.cli.roles import RoleClient, role_clients, segment, wikis_of
 from headwater.kernel.errors import NotFound
 
 POLL_S = 0.5
@@ -48,10 +48,10 @@ class FlowReader:
 
 def follow_edits(path: Path | None, *, wiki: str | None, edits_max: int | None, token: str | None, as_json: bool) -> None:
     """Show edits until Ctrl-C, or until `edits_max` have become fresh. Raises NotFound, Unavailable."""
-    config, clients = role_clients(path, token)
-    wikis = [wiki] if wiki is not None else sorted(config.wikis)
-    if not wikis or any(name not in config.wikis for name in wikis):
-        raise NotFound(f"no wiki is called {wiki}" if wiki else "the configuration declares no wiki")
+    _, clients = role_clients(path, token)
+    wikis = wikis_of(clients["propagation"], wiki)
+    if not wikis:
+        raise NotFound("Headwater keeps no wiki: its configuration declares none")
     reader = FlowReader(clients["propagation"], wikis)
     if as_json or not sys.stdout.isatty():
         _follow_as_lines(reader, edits_max, as_json=as_json)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater.cli.output import print_json, print_table
-from headwater.cli.roles import RoleClient, role_clients, segment
+from headwater.cli.roles import RoleClient, role_clients, segment, wikis_of
 from headwater.kernel.clock import iso_utc
 from headwater.kernel.errors import InvalidInput, NotFound
 
@@ -50,11 +50,8 @@ def _letters_of_purging(client: RoleClient) -> Iterator[Letter]:
 
 
 def _all_letters(path: Path | None, token: str | None, wiki: str | None) -> tuple[dict[str, RoleClient], list[Letter]]:
-    config, clients = role_clients(path, token)
-    if wiki is not None and wiki not in config.wikis:
-        raise NotFound(f"no wiki is called {wiki}")
-    wikis = [wiki] if wiki is not None else sorted(config.wikis)
-    letters = [letter for one in wikis for letter in _letters_of_pages(clients["propagation"], one)]
+    _, clients = role_clients(path, token)
+    letters = [letter for one in wikis_of(clients["propagation"], wiki) for letter in _letters_of_pages(clients["propagation"], one)]
     if wiki is None:
         letters += _letters_of_purging(clients["purging"])
     return clients, letters
@@ -102,6 +99,8 @@ def settle_letters(
     if as_json:
         print_json({"action": verb, "dry_run": dry_run, "letters": [_plain(letter) for letter in chosen]})
         return
+    if not chosen:
+        sys.stdout.write(f"no dead letters to {verb}\n")
     for letter in chosen:
         sys.stdout.write(f"{'would ' if dry_run else ''}{verb} {letter.id}  {letter.what}\n")
 

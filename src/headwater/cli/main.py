@@ -37,6 +37,19 @@ TokenOption = Annotated[
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def headwater(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    """Makes everything fresh that was made from an edited page."""
+
+
 @app.command()
 def demo(
     edits: Annotated[int | None, typer.Option(min=0, help="Make so many edits, then no more.")] = None,
@@ -54,6 +67,8 @@ def demo(
     """
     from headwater.cli.demonstrating import DemoOptions, run_demo
 
+    if exit_ and edits is None:
+        raise typer.BadParameter("say with --edits how many edits to make before the end", param_hint="'--exit'")
     with errors_as_exits(as_json=json):
         status = run_demo(DemoOptions(edits=edits, exit_at_rest=exit_, as_json=json, port_base=port_base, data_dir=data_dir))
     raise typer.Exit(status)
@@ -102,7 +117,13 @@ def status(config: ConfigOption = None, token: TokenOption = None, json: JsonOpt
 @app.command()
 def explain(
     wiki: Annotated[str, typer.Argument(help="Id of the wiki in the configuration.")],
-    name: Annotated[str, typer.Argument(help="Title of a page; with --dependents a resource: c:Template:River.", metavar="TITLE")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Title of a page; with --dependents a resource: c:Template:River its text, e:River its existence, f:Map.svg a file.",
+            metavar="TITLE",
+        ),
+    ],
     dependents: Annotated[bool, typer.Option("--dependents", help="Which pages read the resource: the reach of an edit.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Most pages to list with --dependents.")] = 20,
     config: ConfigOption = None,

@@ -55,7 +55,10 @@ class RoleClient:
             with error:
                 return Answer(error.code, _decoded(error.read()))
         except (OSError, http.client.HTTPException) as error:
-            raise Unavailable(f"{self.name} does not answer at {self.address}: {getattr(error, 'reason', error)}") from error
+            reason = getattr(error, "reason", error)
+            if isinstance(reason, ConnectionRefusedError):
+                raise Unavailable(f"{self.name} does not run at {self.address}: connection refused") from error
+            raise Unavailable(f"{self.name} does not answer at {self.address}: {reason}") from error
 
     def fetch(self, path: str) -> Any:
         """The JSON of a GET that has to succeed.
@@ -68,9 +71,11 @@ class RoleClient:
 
     def checked(self, answer: Answer) -> Any:
         """The body of a successful answer; errors as in `fetch`."""
+        if answer.body is not None and not isinstance(answer.body, dict):
+            raise Unavailable(f"what answers at {self.address} is not Headwater")
         if answer.status < 300:
             return answer.body
-        detail = answer.body.get("detail", "") if isinstance(answer.body, dict) else str(answer.body or "")
+        detail = answer.body.get("detail", "") if answer.body else ""
         if answer.status == 404:
             raise NotFound(detail or f"{self.name} knows no such thing")
         raise Unavailable(f"{self.name} answered {answer.status}: {detail}")
@@ -86,6 +91,21 @@ def _decoded(body: bytes) -> Any:
         return json.loads(body) if body else None
     except ValueError:
         return body.decode(errors="replace")
+
+
+def wikis_of(client: RoleClient, wiki: str | None) -> list[str]:
+    """The ids of the wikis that propagation keeps, or only `wiki`; the role knows them better than a file that may be another's.
+
+    Raises:
+        NotFound: it keeps no wiki of this id.
+        Unavailable: it does not answer.
+    """
+    kept = sorted(one["wiki"] for one in client.fetch("/v1/status")["wikis"])
+    if wiki is None:
+        return kept
+    if wiki not in kept:
+        raise NotFound(f"no wiki is called {wiki}; there is {', '.join(kept) or 'none'}")
+    return [wiki]
 
 
 def role_clients(path: Path | None, token: str | None) -> tuple[HeadwaterConfig, dict[str, RoleClient]]:

@@ -24,10 +24,14 @@ def run_roles(path: Path | None, *, roles: tuple[str, ...] | None, as_json: bool
     """Run roles until a signal ends them.
 
     Raises:
+        InvalidConfig: nothing was started.
         HeadwaterError: they cannot start, or a part ended by itself.
     """
+    from headwater.app.checking import check_everything
+
     names = chosen_roles(roles)
     configuration = Reloadable(lambda: load_config(path, os.environ))
+    check_everything(configuration.current)  # before anything is made or written
     try:
         loopwatch.run(_run(configuration, names, as_json=as_json))
     except Unavailable as error:

@@ -7,6 +7,8 @@ answers are decoded in a thread, so that the event loop stays free.
 
 import asyncio
 import io
+import os
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from urllib.parse import urlencode
@@ -50,6 +52,21 @@ def retry_after_s(header: str | None) -> float | None:
     if header is None or not header.strip().isdigit():
         return None
     return min(float(header.strip()), _RETRY_S_MAX)
+
+
+def reason_of(error: aiohttp.ClientError | OSError) -> str:
+    """Why a wiki cannot be reached, in words of the system and without its address: readers of pages are told it too."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its certificate is not valid"
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    name = type(cause).__name__
+    if not isinstance(cause, OSError):
+        return name
+    if isinstance(cause, ssl.SSLError):  # its errno is no number of the system
+        return f"no TLS: {getattr(cause, 'reason', None) or name}"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"its name: {cause.strerror}"
+    return name if cause.errno is None else os.strerror(cause.errno)
 
 
 class WikiClient:
@@ -187,7 +204,7 @@ class WikiClient:
         except TimeoutError as error:
             raise WikiUnavailable(f"the wiki did not answer within {self._config.timeout} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise WikiUnavailable(f"the wiki cannot be reached: {type(error).__name__}") from error
+            raise WikiUnavailable(f"the wiki cannot be reached: {reason_of(error)}") from error
         decoded = await self._decode(answer, body)
         if decoded.error is not None:
             raise error_of(decoded.error, retry_after_s=after)
@@ -223,7 +240,7 @@ class WikiClient:
             decoder = self._decoders[answer] = msgspec.json.Decoder(answer)
         try:
             decoded = decoder.decode(body) if len(body) <= _INLINE_BYTES_MAX else await asyncio.to_thread(decoder.decode, body)
-        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise WikiUnavailable(f"the wiki's answer is not what the action API gives: {error}"[:200]) from error
         assert isinstance(decoded, answer)
         return decoded

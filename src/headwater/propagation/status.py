@@ -51,7 +51,8 @@ class CountsStatus(msgspec.Struct, frozen=True):
 
 
 class BackfillStatus(msgspec.Struct, frozen=True):
-    """A backfill: pages seen and, of them, made known; times in ms since the epoch; `waiting` pages have still to be rendered."""
+    """A backfill: pages seen and, of them, made known; times in ms since the epoch; `waiting` pages have still to be rendered;
+    `delayed` says why the last batch was put off, if it was."""
 
     running: bool
     seen: int
@@ -59,6 +60,7 @@ class BackfillStatus(msgspec.Struct, frozen=True):
     started_ms: int | None
     finished_ms: int | None
     waiting: int
+    delayed: str | None = None
 
 
 class AuditStatus(msgspec.Struct, frozen=True):
@@ -174,7 +176,9 @@ def backfill_status(backfill: Backfill, shard: Shard) -> BackfillStatus:
     waiting, note = sum(shard.backlog().values()) + shard.in_flight(), backfill.note
     if note is None:
         return BackfillStatus(False, 0, 0, None, None, waiting)
-    return BackfillStatus(note.running, note.seen, note.added, note.started_ms, note.finished_ms, waiting)
+    return BackfillStatus(
+        note.running, note.seen, note.added, note.started_ms, note.finished_ms, waiting, backfill.delayed if note.running else None
+    )
 
 
 def _classes(shard: Shard) -> tuple[ClassStatus, ...]:
