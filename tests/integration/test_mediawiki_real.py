@@ -213,9 +213,7 @@ class ListSink:
     log: MemoryLog
     events: list[dict[str, Any]] = field(default_factory=list)
 
-    async def accept_atomic(
-        self, events: Sequence[bytes], *, beside: Sequence[NewRecord], fence: Fence, unless_known: bool = False
-    ) -> SinkResult:
+    async def accept_atomic(self, events: Sequence[bytes], *, beside: Sequence[NewRecord], fence: Fence) -> SinkResult:
         """Keeps them."""
         await self.log.append_atomic(list(beside), fence=fence)
         self.events += [msgspec.json.decode(event) for event in events]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -106,23 +107,22 @@ class FakeWiki:
 
 @dataclass
 class LogSink:
-    """An `EventSink` that appends every event, and fails when told to: before the append or after it."""
+    """An `EventSink` that appends every event that another source has not told of, and fails when told to: before the append or after."""
 
     log: MemoryLog
     failures: list[str]
-    known: set[str] = field(default_factory=set)
+    told: set[int] = field(default_factory=set)  # revisions
 
-    async def accept_atomic(
-        self, events: Sequence[bytes], *, beside: Sequence[NewRecord], fence: Fence, unless_known: bool = False
-    ) -> SinkResult:
+    async def accept_atomic(self, events: Sequence[bytes], *, beside: Sequence[NewRecord], fence: Fence) -> SinkResult:
         """Append, unless a failure is due."""
         failure = self.failures.pop(0) if self.failures else ""
         if failure == "before":
             raise OutcomeUnknown("lost on the way there")
-        await self.log.append_atomic([*(NewRecord(EVENTS, event, 0) for event in events), *beside], fence=fence)
+        new = [event for event in events if msgspec.json.decode(event)["rev_id"] not in self.told]
+        await self.log.append_atomic([*(NewRecord(EVENTS, event, 0) for event in new), *beside], fence=fence)
         if failure == "after":
             raise OutcomeUnknown("lost on the way back")
-        return SinkResult(len(events))
+        return SinkResult(len(new), known=len(events) - len(new))
 
 
 async def revisions(log: MemoryLog) -> list[int]:
@@ -290,6 +290,22 @@ def test_beside_another_source_young_rows_are_left_to_it() -> None:
 
     young, old = asyncio.run(scenario())
     assert (young, old) == ([], [1])
+
+
+@pytest.mark.parametrize(("source", "reconciled"), [(Source.BOTH, 2), (Source.FOLLOWER, 0)])
+def test_what_the_other_source_did_not_tell_is_added_and_counted(source: Source, reconciled: int) -> None:
+    async def scenario() -> World:
+        world = World([Late(rcid, rcid, rcid) for rcid in (1, 2, 3, 4)], source=source)
+        world.sink.told = {1, 3}
+        await world.begin()
+        world.clock.advance(60)
+        await world.poll()
+        assert await revisions(world.log) == [2, 4]
+        return world
+
+    world = asyncio.run(scenario())
+    assert (world.follower.status().events, world.follower.status().reconciled) == (2, reconciled)
+    assert world.metrics.value(m.FOLLOWER_RECONCILED, wiki="w") == reconciled
 
 
 def test_another_owner_ends_it() -> None:

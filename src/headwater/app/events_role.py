@@ -51,10 +51,8 @@ class IntakeSink:
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
 
-    async def accept_atomic(
-        self, events: Sequence[bytes], *, beside: Sequence[NewRecord], fence: Fence, unless_known: bool = False
-    ) -> SinkResult:
-        """As the port says; the intake leaves out what another source has told of in any case, so `unless_known` changes nothing."""
+    async def accept_atomic(self, events: Sequence[bytes], *, beside: Sequence[NewRecord], fence: Fence) -> SinkResult:
+        """As the port says."""
         results = await self._intake.accept_atomic(events, beside=beside, fence=fence)
         refused = next((result.error for result in results if result.error is not None), None)
         if refused is not None and not any(result.accepted for result in results):

@@ -239,9 +239,7 @@ class Follower:
         events = [msgspec.json.encode(event) for each in mapped for event in each.events]
         failpoint("follower.append")
         if events:
-            result = await self._sink.accept_atomic(
-                events, beside=[self._record(position)], fence=self._fence, unless_known=self._beside_another
-            )
+            result = await self._sink.accept_atomic(events, beside=[self._record(position)], fence=self._fence)
             self._count(result.new, result.invalid)
         else:
             await self._log.append_atomic([self._record(position)], fence=self._fence)

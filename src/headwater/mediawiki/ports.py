@@ -71,18 +71,16 @@ class SinkResult:
 class EventSink(Protocol):
     """Puts events into the log by the same use case as events that clients post."""
 
-    async def accept_atomic(
-        self, events: Sequence[bytes], *, beside: Sequence[NewRecord], fence: Fence, unless_known: bool = False
-    ) -> SinkResult:
+    async def accept_atomic(self, events: Sequence[bytes], *, beside: Sequence[NewRecord], fence: Fence) -> SinkResult:
         """Append the events that are new, and all of `beside`, or nothing at all; durable when it returns.
 
-        Idempotent for events: an id that is known is left out. `beside` is appended even if no event is new. Keeps the order of events.
+        Idempotent for events: what is known, under its id or because another source has told of it, is left out. `beside` is appended
+        even if no event is new. Keeps the order of events.
 
         Args:
             events: one JSON object each.
             beside: records that become visible together with the events.
             fence: proof of ownership under which all is appended.
-            unless_known: also leave out what another source has told of under another id.
 
         Raises:
             Fenced: another owner has claimed; nothing was appended.
