@@ -1,6 +1,8 @@
 """The client against servers on loopback that answer as wikis do when they are ill."""
 
 import asyncio
+import gzip
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -119,7 +121,19 @@ def test_a_status_of_a_server_in_trouble(status: int) -> None:
     assert error.retry_after_s == 9.0
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>Fatal error</html>", b'{"query":', b'{"query": 7}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>Fatal error</html>",
+        b'{"query":',
+        b'{"query": 7}',
+        b"\xff\xfe",
+        b'{"batchcomplete": ' + b"[" * 10_000 + b"]" * 10_000 + b"}",
+        b'{"query": {"pages": [{"pageid": 9223372036854775808}]}}',
+        b'{"query": {"pages": [{"pageid": 1, "revisions": [{"revid": -1}]}]}}',
+    ],
+)
 def test_what_is_no_answer_of_the_api_is_no_answer(body: bytes) -> None:
     assert isinstance(error_from(always(lambda: web.Response(body=body))), WikiUnavailable)
 
@@ -133,6 +147,17 @@ def test_redirects_are_not_followed() -> None:
 def test_a_large_answer_is_not_read_to_its_end() -> None:
     error = error_from(always(lambda: web.Response(body=b" " * 300_000 + b"{}")), answer_bytes_max=Bytes(100_000))
     assert isinstance(error, AnswerTooLarge)
+
+
+def test_a_small_answer_that_unpacks_to_a_large_one_is_not_unpacked_to_its_end() -> None:
+    bomb = gzip.compress(b" " * 50_000_000 + b"{}")
+    tracemalloc.start()
+    try:
+        answer = always(lambda: web.Response(body=bomb, headers={"Content-Encoding": "gzip"}))
+        assert isinstance(error_from(answer, answer_bytes_max=Bytes(100_000)), AnswerTooLarge)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_truncated_answer() -> None:
