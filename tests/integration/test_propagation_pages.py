@@ -7,9 +7,10 @@ import msgspec
 import pytest
 
 from headwater.http.messages import Response
+from headwater.kernel.errors import Unavailable
 from headwater.propagation.config import PropagationConfig, ReadPolicy
 from headwater.propagation.metrics import BODIES_REPAIRED
-from headwater.propagation.model import Failed, Gone, Title
+from headwater.propagation.model import Failed, Gone, PageKey, Title
 from headwater.testing.propagation_world import World, header, world
 
 Case = Callable[[World], Awaitable[None]]
@@ -409,5 +410,23 @@ def test_an_unknown_read_mode_is_refused() -> None:
     async def case(made: World) -> None:
         await rivers(made)
         assert (await made.get("/v1/rivers/html/Rhine", read="new")).status == 400
+
+    run(case)
+
+
+def test_what_readers_get_is_told_by_its_seq_or_not_at_all() -> None:
+    """Second purges wait for it: too early an answer would let a cache fill with the old page again."""
+
+    async def case(made: World) -> None:
+        await rivers(made)
+        record = made.current("Rhine")
+        assert made.service.served_seq("rivers", record.page) == record.seq
+        assert made.service.served_seq("rivers", PageKey(10**9)) is None
+        assert made.service.served_seq("lakes", record.page) is None
+        await made.crash()
+        made.service = made.make_service()
+        with pytest.raises(Unavailable):
+            made.service.served_seq("rivers", record.page)
+        await made.service.start()
 
     run(case)

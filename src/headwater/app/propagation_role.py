@@ -7,7 +7,6 @@ from headwater.app.events_role import event_stream_specs
 from headwater.app.roles import Role, cancelled_at_stop
 from headwater.app.storage import BODIES_FILE, shard_file
 from headwater.app.surroundings import Surroundings
-from headwater.kernel.errors import NotFound
 from headwater.mediawiki.client import WikiClient
 from headwater.mediawiki.config import WikiConfig
 from headwater.propagation.api import routes
@@ -27,12 +26,7 @@ class ServedHere:
 
     async def served(self, wiki: str, page_id: int) -> int | None:
         """As the port says."""
-        try:
-            pages = self._service.pages(wiki)
-        except NotFound:
-            return None  # a wiki that is not declared any more is not served any more
-        record = pages.epoch().tenure.shard.current(PageKey(page_id))
-        return None if record is None else record.seq
+        return self._service.served_seq(wiki, PageKey(page_id))
 
 
 async def _parts(around: Surroundings, wiki: str, wiki_config: WikiConfig, stack: AsyncExitStack) -> WikiParts:

@@ -16,7 +16,7 @@ from headwater.propagation.backfill import Backfill
 from headwater.propagation.config import PropagationConfig
 from headwater.propagation.flow import FlowEntry
 from headwater.propagation.metrics import VIEWS
-from headwater.propagation.model import PageKey, Resource, Title
+from headwater.propagation.model import PageKey, Resource, Seq, Title
 from headwater.propagation.owner import Owner, OwnerState
 from headwater.propagation.pages import Pages
 from headwater.propagation.parking import DeadLetter
@@ -137,6 +137,15 @@ class PropagationService:
     def pages(self, wiki: str) -> Pages:
         """The pages of `wiki`. Raises NotFound."""
         return self._of(wiki).pages
+
+    def served_seq(self, wiki: str, page: PageKey) -> Seq | None:
+        """The `seq` of the commit that readers of a page get now; None where nothing older can be served. Raises Unavailable.
+
+        Of a wiki that is not declared any more nothing is served any more.
+        """
+        found = self._wikis.get(wiki)
+        record = None if found is None else found.pages.epoch().tenure.shard.current(page)
+        return None if record is None else record.seq
 
     def viewed(self, wiki: str, titles: Sequence[str]) -> int:
         """Count views of pages by title; returns how many are known. Raises NotFound, InvalidInput (too many), Unavailable."""
