@@ -573,3 +573,19 @@ def test_an_outcome_without_a_lease_of_its_own_is_not_committed() -> None:
         assert made.current("River_0") == before
 
     run(case)
+
+
+@pytest.mark.parametrize("jump_s", [-5 * 3600, 5 * 3600])
+def test_a_jump_of_the_wall_clock_neither_holds_pages_back_nor_lets_them_go_early(jump_s: int) -> None:
+    async def case(made: World) -> None:
+        await rivers(made, dependents=1, others=0)
+        made.wiki.answers["River_0"].append(Retry(10, "lag"))
+        await made.wiki.edit("Template:Box", "a new box")
+        await made.clock.run_for(1)
+        made.clock.jump_wall(jump_s)
+        await made.clock.run_for(5)
+        assert made.wiki.rendered["River_0"] == 1, "put off, and not yet asked for again"
+        await made.clock.run_for(15)
+        await made.check_all()
+
+    run(case)

@@ -56,6 +56,7 @@ class FakeWiki:
     rows: Sequence[Late]
     config: WikiConfig
     request_s: float = 0.0
+    ahead_s: int = 0
     busy: int = 0
     name: str = "w"
     asked: list[Mapping[str, Value]] = field(default_factory=list)
@@ -83,7 +84,7 @@ class FakeWiki:
         )
         more: dict[str, str | int] = {"rccontinue": f"{page[PAGE_ROWS - 1][0]}|{page[PAGE_ROWS - 1][1]}"} if len(page) > PAGE_ROWS else {}
         self.clock.advance(self.request_s / 2)
-        stamp = timestamp_of(START_S + int(self.now_s()))
+        stamp = timestamp_of(START_S + int(self.now_s()) + self.ahead_s)
         return cast(A, ChangesAnswer(query=ChangesQuery(recentchanges=found), continue_=more, curtimestamp=stamp))
 
     async def call_all(self, answer: type[A], parameters: Mapping[str, Value], *, answers_max: int) -> AsyncIterator[A]:
@@ -306,6 +307,28 @@ def test_what_the_other_source_did_not_tell_is_added_and_counted(source: Source,
     world = asyncio.run(scenario())
     assert (world.follower.status().events, world.follower.status().reconciled) == (2, reconciled)
     assert world.metrics.value(m.FOLLOWER_RECONCILED, wiki="w") == reconciled
+
+
+def test_a_server_of_the_wiki_whose_clock_runs_ahead_hides_nothing() -> None:
+    rows = [Late(rcid, 10 * rcid, 10 * rcid) for rcid in range(1, 10)]
+
+    async def scenario(*, restarted: bool) -> set[int]:
+        world = World(rows)
+        await world.begin()
+        world.wiki.ahead_s = 3600
+        world.clock.advance(12)
+        await world.poll()
+        world.wiki.ahead_s = 0
+        if restarted:
+            world.follower = world.another()
+            await world.follower.take_over()
+        for _ in range(9):
+            world.clock.advance(9)
+            await world.poll()
+        return set(await revisions(world.log))  # rows met before are told again, and known to the intake by their ids
+
+    for restarted in (False, True):
+        assert asyncio.run(scenario(restarted=restarted)) == set(range(1, 10))
 
 
 def test_another_owner_ends_it() -> None:

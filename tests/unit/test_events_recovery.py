@@ -95,6 +95,18 @@ def test_a_start_comes_through_although_the_index_is_full() -> None:
     run(test)
 
 
+def test_a_jump_of_the_clock_into_the_far_future_empties_nothing() -> None:
+    async def test(setting: Setting) -> None:
+        await accept(setting, "a")
+        setting.clock.jump_wall(10 * 365 * 86_400)
+        await accept(setting, "b")
+        await setting.intake._deduplication.flush()
+        setting.clock.jump_wall(-10 * 365 * 86_400)
+        assert await accept(setting, "a", "b", "c") == [DUPLICATE, DUPLICATE, ACCEPTED]
+
+    run(test)
+
+
 def test_an_index_of_another_log_is_dropped() -> None:
     async def test(setting: Setting) -> None:
         await accept(setting, "a", "b", "c")

@@ -23,6 +23,7 @@ from headwater.kernel.errors import HeadwaterError, OffsetTrimmed, StorageFull
 from headwater.kernel.metrics import Metrics
 from headwater.log.model import BEFORE_FIRST, Offset, PartitionId, Record
 from headwater.log.ports import Log
+from headwater.log.retention import TrustedClock
 
 _logger = structlog.get_logger(__name__)
 
@@ -56,6 +57,7 @@ class Deduplication:
         self._log = log
         self._index = index
         self._clock = clock
+        self._trusted = TrustedClock(clock)  # a wrong time server must not empty the index
         self._metrics = metrics
         self._limits = limits
         self._pending: list[Seen] = []
@@ -215,7 +217,7 @@ class Deduplication:
             self._covered.update(covered)
 
     def _since_ms(self) -> int:
-        return self._clock.now_ms() - self._limits.window_ms
+        return self._trusted.now_ms() - self._limits.window_ms
 
     def _report(self) -> None:
         window = self._index.window()

@@ -210,6 +210,9 @@ class Follower:
         async for answer in self._client.call_all(ChangesAnswer, request, answers_max=PAGES_MAX):
             if began_s is None:
                 began_s = self._began(answer, asked_s)
+                if began_s < window.covered_s - self._overlap_s // 2:
+                    self._go_back(which, began_s)
+                    return True
             rows = [(number, row) for number, row in which.rows(answer) if row.time_s <= began_s or not self._beside_another]
             await self._take(which, rows, began_s)
             is_cut = len(rows) < len(which.rows(answer))
@@ -224,6 +227,12 @@ class Follower:
         self._wiki_now = (now_s, self._clock.monotonic_s())
         grace_s = GRACE_S if self._beside_another else 0
         return now_s - int(elapsed_s) - _CLOCK_SLACK_S - grace_s
+
+    def _go_back(self, which: _List, began_s: int) -> None:
+        """The wiki's clock, or that of one of its servers, ran ahead when it was asked before: what it stamps now would not be met."""
+        window = self._window(which)
+        _log.warning("follower_wiki_clock_went_back", wiki=self._wiki, seconds=window.covered_s - began_s)
+        self._set_window(which, replace(window, covered_s=began_s))
 
     async def _take(self, which: _List, rows: Sequence[tuple[int, Row]], began_s: int) -> None:
         """Put the events of the rows not met before into the log, with the position after them."""

@@ -153,7 +153,7 @@ class Committer:
         match outcome:
             case Rendered() if self._tenure.erasures.forbids(lease, outcome.rev):
                 self._count_render("unused")
-                self._tenure.shard.release(lease, not_before_ms=self._around.clock.now_ms(), failed=False)
+                self._tenure.shard.release(lease, not_before_ms=self._around.elapsed_ms(), failed=False)
                 return None
             case Rendered() | Gone():
                 self._setbacks.answered(lease.page)
@@ -194,7 +194,7 @@ class Committer:
         return None
 
     def _release(self, lease: Lease, delay_s: float, *, failed: bool) -> None:
-        not_before_ms = self._around.clock.now_ms() + int(delay_s * 1000)
+        not_before_ms = self._around.elapsed_ms() + int(delay_s * 1000)
         self._tenure.shard.release(lease, not_before_ms=not_before_ms, failed=failed)
 
     def _park(self, lease: Lease, reason: str) -> DeadLetter:

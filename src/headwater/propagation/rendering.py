@@ -60,7 +60,7 @@ class Dispatcher:
 
     def _start_some(self) -> bool:
         """Start renders as far as there is work and room; True if there may be more to start at once."""
-        now_ms, shard = self._around.clock.now_ms(), self._tenure.shard
+        now_ms, shard = self._around.elapsed_ms(), self._tenure.shard
         revs: Mapping[Resource, int | None] | None = None
         nothing: set[Urgency] = set()  # classes in which no page may be leased now
         for _ in range(LEASES_PER_STEP_MAX):
@@ -99,7 +99,7 @@ class Dispatcher:
     async def _wait(self) -> None:
         """Wait for work, for a render to end, or for a page that was put off."""
         due_ms = self._tenure.shard.next_due_ms()
-        delay_s = None if due_ms is None else max(0.001, (due_ms - self._around.clock.now_ms()) / 1000)
+        delay_s = None if due_ms is None else max(0.001, (due_ms - self._around.elapsed_ms()) / 1000)
         await event_or_timeout(self._tenure.work, self._around.clock, delay_s)
 
     def _start(self, lease: Lease, revs: Mapping[Resource, int | None]) -> None:

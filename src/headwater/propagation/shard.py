@@ -259,6 +259,7 @@ class Shard(Questions):
 
         Pages that turn out to be clean are released and counted (`counts.skipped`), at most SKIPS_PER_LEASE_MAX per call: fewer leases
         than asked for mean that nothing is left only if `ready` says so.
+        `now_ms` is on the clock that `not_before_ms` of `release` is on.
         """
         assert self._phase is Phase.LIVE, "leases begin after recovery"
         self._state.delays.ripen(now_ms)

@@ -44,6 +44,10 @@ class Surroundings:
         """`meta.domain` of this wiki's events."""
         return frozenset(self.wiki_config.domains)
 
+    def elapsed_ms(self) -> int:
+        """Milliseconds on the clock that never goes back, for pauses: the wall clock may be set back by hours."""
+        return int(self.clock.monotonic_s() * 1000)
+
     def inc(self, metric: Metric, amount: float = 1, **labels: str) -> None:
         """Raise a counter of this wiki."""
         self.metrics.inc(metric, amount, wiki=self.wiki, **labels)
