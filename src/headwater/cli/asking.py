@@ -105,8 +105,8 @@ def _print_targets(status: dict[str, Any] | None) -> None:
     ]
     if rows:
         columns = ("target", "state", "waiting", "under way", "acknowledged", "retried", "given up")
-        second = f"{status['waiting_second']} of them done once and waiting for their second time"
-        print_table(f"Purging: {status['unfinished']} unfinished, {second}; {status['dead_letters']} dead letters", columns, rows)
+        unfinished = f"{status['unfinished']} unfinished ({status['waiting_second']} wait for their second)"
+        print_table(f"Purging: {unfinished}, {status['dead_letters']} dead letters", columns, rows)
 
 
 def show_explanation(path: Path | None, wiki: str, title: str, *, token: str | None, as_json: bool) -> None:
