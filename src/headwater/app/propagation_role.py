@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 from headwater.app.events_role import event_stream_specs
 from headwater.app.roles import Role, cancelled_at_stop
-from headwater.app.storage import BODIES_FILE, shard_file
+from headwater.app.storage import BODIES_FILE, shard_file, site_file
 from headwater.app.surroundings import Surroundings
 from headwater.mediawiki.client import WikiClient
 from headwater.mediawiki.config import WikiConfig
@@ -14,6 +14,7 @@ from headwater.propagation.engines.bodies_sqlite import SqliteBodies
 from headwater.propagation.engines.checkpoint_sqlite import SqliteCheckpoints
 from headwater.propagation.engines.copies_http import HttpCopies
 from headwater.propagation.engines.mediawiki import MediaWikiRenderer
+from headwater.propagation.engines.remembered_site import RememberedSite
 from headwater.propagation.model import PageKey
 from headwater.propagation.service import PropagationService, WikiParts
 
@@ -42,7 +43,8 @@ async def _parts(around: Surroundings, wiki: str, wiki_config: WikiConfig, stack
         wiki_config.page_urls, timeout_s=config.audit_timeout, body_bytes_max=config.body_bytes_max, user_agent=wiki_config.user_agent
     )
     stack.push_async_callback(copies.close)
-    return WikiParts(config=wiki_config, renderer=renderer, site=client, checkpoints=checkpoints, copies=copies)
+    site = RememberedSite(client, around.data_dir / site_file(wiki))
+    return WikiParts(config=wiki_config, renderer=renderer, site=site, checkpoints=checkpoints, copies=copies)
 
 
 async def start_propagation(around: Surroundings) -> tuple[Role, ServedHere]:

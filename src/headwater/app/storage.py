@@ -20,6 +20,11 @@ def shard_file(wiki: str) -> str:
     return f"shard-{wiki}.sqlite"
 
 
+def site_file(wiki: str) -> str:
+    """The file of what a wiki last said about itself."""
+    return f"site-{wiki}.json"
+
+
 @contextmanager
 def owned_directory(path: Path) -> Iterator[Path]:
     """The data directory, created if need be and owned by this process while open. Raises AlreadyOwned."""
