@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pyroaring import BitMap
 
+from headwater.app.demo.cache import DemoCache
 from headwater.cli.main import main
+from headwater.http.messages import Request, Response
 from headwater.propagation import snapshot
 from headwater.propagation.shard import Shard
 
@@ -19,7 +21,16 @@ def checkpoint_without_in_flight() -> None:
     Shard._waiting = waiting  # type: ignore[method-assign]
 
 
-BROKEN: Mapping[str, Callable[[], None]] = {made.__name__: made for made in (checkpoint_without_in_flight,)}
+def cache_that_ignores_purges() -> None:
+    """The demo's cache acknowledges purges and keeps its copies."""
+
+    async def purge(self: DemoCache, request: Request) -> Response:
+        return Response(200, b"purged\n", content_type="text/plain")
+
+    DemoCache._purge = purge  # type: ignore[method-assign]
+
+
+BROKEN: Mapping[str, Callable[[], None]] = {made.__name__: made for made in (checkpoint_without_in_flight, cache_that_ignores_purges)}
 
 if __name__ == "__main__":
     BROKEN[sys.argv.pop(1)]()

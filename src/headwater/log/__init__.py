@@ -3,7 +3,7 @@
 ports, model    what every engine promises, and streams, records, positions
 admission       what every engine refuses, pure
 retention       when records may go, pure
-progress        how far a group may say it is while work finishes out of order; `consumer` reads one partition so
+progress        how far a group may say it is while work finishes out of order
 scanning        a partition read to its end
 waiting         readers of the embedded engines that wait for a next record
 engines         memory and sqlite; `config` and `metrics` as in every room
