@@ -94,7 +94,7 @@ class InputReader:
             except OffsetTrimmed as error:
                 raise Corrupted(
                     f"events of {partition.stream} were trimmed before wiki {self._around.wiki} had read them: what they changed is "
-                    f"not known. Move shard-{self._around.wiki}.sqlite away and run a backfill"
+                    f"not known. Move shard-{self._around.wiki}.sqlite away: every page is then rendered again; a backfill finds new ones"
                 ) from error
             except (Unavailable, NotFound):
                 await self._around.clock.sleep(self._around.config.full_retry_delay)

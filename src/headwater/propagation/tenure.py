@@ -12,22 +12,25 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import structlog
 
 from headwater.kernel.concurrency import Slices
 from headwater.kernel.errors import Corrupted, OffsetTrimmed, OutcomeUnknown, Overloaded, StorageFull, Unavailable
 from headwater.log.model import BEFORE_FIRST, Fence, NewRecord, Offset, PartitionId, Position
 from headwater.log.scanning import records_to_end
+from headwater.propagation.changes import STREAMS
 from headwater.propagation.codec import decode_change, decode_commit
 from headwater.propagation.erasures import Erasures
 from headwater.propagation.metrics import RECOVERIES, RECOVERY_SECONDS, WRITES_DELAYED
 from headwater.propagation.model import Change, Lease, Lsn, PageKey, Resource, Title
-from headwater.propagation.notes import Identity, Notes, identity_base, note_record, read_notes
+from headwater.propagation.notes import Identity, Inputs, Notes, identity_base, note_record, read_notes
 from headwater.propagation.parking import DeadLetter, read_dead_letters
 from headwater.propagation.ports import Checkpoint, Titles
 from headwater.propagation.shard import Shard
 from headwater.propagation.streams import (
     IDENTITY_KEY,
+    INPUTS_KEY,
     changes_of_wiki,
     commits_of_wiki,
     group_of,
@@ -126,7 +129,7 @@ async def begin(around: Surroundings) -> Tenure:
     window_ms = int(around.wiki_config.replication_window * 1000)
     shard = Shard(epoch=commits_fence.epoch, log_base=identity.base, replication_window_ms=window_ms)
     if checkpoint is not None:
-        await _refuse_newer_checkpoint(around, checkpoint)
+        await _refuse_newer_checkpoint(around, checkpoint, commits_fence)
         await asyncio.to_thread(shard.load, checkpoint)  # long, and nobody else has this shard yet
     erasures = Erasures(around)
     tenure = Tenure(
@@ -141,14 +144,38 @@ async def begin(around: Surroundings) -> Tenure:
         erasures=erasures,
         rebuilt=checkpoint is None,
     )
+    lost = await _events_lost(around, notes.inputs.offsets()) if checkpoint is None else {}
+    if lost:
+        shard.changes_trimmed_to(Lsn(identity.base + await _end(around, changes_of_wiki(around.wiki))))
     await _replay_changes(tenure, checkpoint)
     await _replay_commits(tenure, checkpoint)
     shard.recovered()
     await erasures.carry_out()
+    if lost:
+        await _pass_over(tenure, lost)
     tenure.touched()
     around.inc(RECOVERIES)
     around.observe(RECOVERY_SECONDS, around.clock.monotonic_s() - began_s)
     return tenure
+
+
+async def _events_lost(around: Surroundings, taken: Mapping[PartitionId, Offset]) -> dict[PartitionId, Offset]:
+    """Where to go on in the event streams whose events were trimmed before this wiki had read them; empty as it should be."""
+    infos = [info for stream in STREAMS for info in await around.log.describe(stream) if info.partition.stream == stream]
+    ahead = {info.partition: Offset(info.first - 1) for info in infos}
+    return {partition: first for partition, first in ahead.items() if BEFORE_FIRST < taken.get(partition, first) < first}
+
+
+async def _pass_over(tenure: Tenure, lost: Mapping[PartitionId, Offset]) -> None:
+    """Go on behind events that are gone, once it is durable that every page has to be looked at again: nobody knows what they changed."""
+    around, shard = tenure.around, tenure.shard
+    _log.error("events_lost", wiki=around.wiki, streams=sorted({partition.stream for partition in lost}))
+    checkpoint = shard.checkpoint()
+    await around.checkpoints.save(checkpoint)
+    shard.saved(checkpoint)
+    inputs = Inputs.of({**tenure.notes.inputs.offsets(), **lost})
+    await around.log.append_atomic([note_record(around.wiki, INPUTS_KEY, inputs, around.clock.now_ms())], fence=tenure.changes_fence)
+    tenure.notes = msgspec.structs.replace(tenure.notes, inputs=inputs)
 
 
 async def _identify(around: Surroundings, notes: Notes, checkpoint: Checkpoint | None, fence: Fence) -> Identity:
@@ -168,7 +195,12 @@ async def _identify(around: Surroundings, notes: Notes, checkpoint: Checkpoint |
     return identity
 
 
-async def _refuse_newer_checkpoint(around: Surroundings, checkpoint: Checkpoint) -> None:
+async def _refuse_newer_checkpoint(around: Surroundings, checkpoint: Checkpoint, fence: Fence) -> None:
+    if checkpoint.epoch >= fence.epoch:
+        raise Corrupted(
+            f"the saved shard of wiki {around.wiki} is of epoch {checkpoint.epoch}, unknown to this log: it was restored from an older copy. "
+            f"Move the file shard-{around.wiki}.sqlite away: the shard is then rebuilt from this log"
+        )
     for partition, offset in (
         (changes_of_wiki(around.wiki), checkpoint.applied - checkpoint.log_base),
         (commits_of_wiki(around.wiki), checkpoint.commits_after),
@@ -215,6 +247,10 @@ async def _replay_commits(tenure: Tenure, checkpoint: Checkpoint | None) -> None
         page = page_of_key(record.key)
         tenure.shard.replay_commit(record.offset, page, None if record.value is None else decode_commit(record.value))
         await slices.breathe()
+
+
+async def _end(around: Surroundings, partition: PartitionId) -> int:
+    return next((info.end for info in await around.log.describe(partition.stream) if info.partition == partition), 0)
 
 
 async def _first(around: Surroundings, partition: PartitionId) -> int:
