@@ -243,6 +243,8 @@ def test_the_demo_shows_its_first_edit_soon_and_stays_small(tmp_path: pathlib.Pa
         assert process.stdout is not None
         later = [json.loads(process.stdout.readline()) for _ in range(2)]
         memory = re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path(f"/proc/{process.pid}/status").read_text())
+        process.send_signal(signal.SIGINT)  # a killed demo would leave its data in the temporary directory
+        assert process.wait(timeout=30) == 0
     assert first_edit["rendered"] > 0 and first_edit["fresh_ms"] is not None
     assert took_s <= FIRST_EDIT_S_MAX
     assert any(edit["fresh_ms"] is not None for edit in later)
