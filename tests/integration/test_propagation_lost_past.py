@@ -65,7 +65,7 @@ def test_a_crash_before_the_positions_are_noted_loses_nothing(crashes_after: str
                 stopped.set()
                 await asyncio.Event().wait()
 
-            made.checkpoints.save = save_and_die  # type: ignore[method-assign,assignment]
+            made.checkpoints.save = save_and_die  # type: ignore[method-assign]
             await made.start()
             await made.until(stopped)
             await made.crash()

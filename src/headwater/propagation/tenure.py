@@ -198,8 +198,8 @@ async def _identify(around: Surroundings, notes: Notes, checkpoint: Checkpoint |
 async def _refuse_newer_checkpoint(around: Surroundings, checkpoint: Checkpoint, fence: Fence) -> None:
     if checkpoint.epoch >= fence.epoch:
         raise Corrupted(
-            f"the saved shard of wiki {around.wiki} is of epoch {checkpoint.epoch}, unknown to this log: it was restored from an older copy. "
-            f"Move the file shard-{around.wiki}.sqlite away: the shard is then rebuilt from this log"
+            f"the saved shard of wiki {around.wiki} is of epoch {checkpoint.epoch}, unknown to this log: it was restored from an older "
+            f"copy. Move the file shard-{around.wiki}.sqlite away: the shard is then rebuilt from this log"
         )
     for partition, offset in (
         (changes_of_wiki(around.wiki), checkpoint.applied - checkpoint.log_base),
