@@ -43,7 +43,7 @@ from headwater.mediawiki.timestamps import seconds_of, timestamp_of
 ROWS_MAX: Final = 500  # rows in one page of a list, and in one append
 PAGES_MAX: Final = 10_000  # pages of a list in one poll; the next poll goes on, from the start of its window
 GRACE_S: Final = 5  # beside another source, rows younger than this are left to it
-BACKOFF_S_MAX: Final = 60.0
+BACKOFF_S_MAX: Final = 15.0
 _GAP_AGE_S = 7 * 86_400  # a position older than this may have been overtaken by the wiki's own trimming
 _CLOCK_SLACK_S = 1  # the wiki stamps whole seconds
 
