@@ -2,17 +2,18 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import pytest
 from tests.unit.events_setting import Setting, change, raw, recorded, run
 
 from headwater.events.config import EventsConfig
 from headwater.events.engines.memory import MemorySeenIds
-from headwater.events.metrics import INDEX_FAILURES, INDEX_READ, INDEX_REBUILDS
+from headwater.events.metrics import INDEX_FAILURES, INDEX_READ, INDEX_REBUILDS, INDEX_UNREADABLE
 from headwater.events.model import Seen, Status
 from headwater.kernel.config import Seconds
-from headwater.kernel.errors import Fenced, InvalidInput, NotFound, OutcomeUnknown, Overloaded, StorageFull
-from headwater.log.model import AppendFailure, Fence, NewRecord, Offset, OwnedName, PartitionId, Policy, StreamSpec
+from headwater.kernel.errors import Corrupted, Fenced, InvalidInput, NotFound, OutcomeUnknown, Overloaded, StorageFull
+from headwater.log.model import AppendFailure, Batch, Fence, NewRecord, Offset, OwnedName, PartitionId, Policy, StreamSpec
 
 OWNED = OwnedName("headwater.follower.rivers")
 ACCEPTED, DUPLICATE, INVALID, ERROR = Status.ACCEPTED, Status.DUPLICATE, Status.INVALID, Status.ERROR
@@ -91,6 +92,28 @@ def test_a_start_comes_through_although_the_index_is_full() -> None:
         index.is_full = True
         await setting.kill(index=index)
         assert await accept(setting, "b", "c") == [DUPLICATE, ACCEPTED]
+
+    run(test)
+
+
+def test_a_damaged_record_costs_its_id_and_not_the_start() -> None:
+    async def test(setting: Setting) -> None:
+        await accept(setting, "a", "b", "c")
+        read, b = setting.log.read, (await setting.stored("resource_change"))[1].offset
+
+        async def read_damaged(partition: PartitionId, after: Offset, *, limit: int, wait_s: float = 0.0) -> Batch:
+            batch = await read(partition, after, limit=limit, wait_s=wait_s)
+            before = tuple(record for record in batch.records if record.offset < b)
+            if partition.stream != "resource_change" or all(record.offset != b for record in batch.records):
+                return cast(Batch, batch)
+            if not before:
+                raise Corrupted("it does not match its checksum")
+            return Batch(before, before[-1].offset, at_end=False)
+
+        setting.log.read = read_damaged  # type: ignore[method-assign]
+        await setting.kill(index=setting.new_index())
+        assert setting.metrics.value(INDEX_UNREADABLE) >= 1
+        assert await accept(setting, "a", "c", "b") == [DUPLICATE, DUPLICATE, ACCEPTED]
 
     run(test)
 

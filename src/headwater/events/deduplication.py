@@ -19,7 +19,7 @@ from headwater.events import identity, metrics
 from headwater.events.model import Event, Key, Seen, Window
 from headwater.events.ports import SeenIds
 from headwater.kernel.clock import Clock
-from headwater.kernel.errors import HeadwaterError, OffsetTrimmed, StorageFull
+from headwater.kernel.errors import Corrupted, HeadwaterError, OffsetTrimmed, StorageFull
 from headwater.kernel.metrics import Metrics
 from headwater.log.model import BEFORE_FIRST, Offset, PartitionId, Record
 from headwater.log.ports import Log
@@ -27,6 +27,7 @@ from headwater.log.retention import TrustedClock
 
 _logger = structlog.get_logger(__name__)
 
+DAMAGED_MAX = 100  # records of a partition passed over in one reading; more of them are no accident of single records
 SOURCE_HEADER = "source"  # names who told Headwater, for events that did not come from a client
 
 
@@ -193,12 +194,21 @@ class Deduplication:
         """Put into the index what the log has after `after`, or within the window if that is None."""
         if after is None:
             after = await self._log.offset_at(partition, max(0, self._since_ms()))
-        at_end = False
+        at_end, damaged = False, 0
         while not at_end:
             try:
                 batch = await self._log.read(partition, after, limit=self._limits.read_records_max)
             except OffsetTrimmed:
                 after = BEFORE_FIRST
+                continue
+            except Corrupted as error:
+                damaged += 1
+                if damaged > DAMAGED_MAX:
+                    raise
+                # Those who act upon the record stop in front of it; here it costs no more than that its id may be accepted again.
+                self._metrics.inc(metrics.INDEX_UNREADABLE)
+                _logger.error("dedup_record_unreadable", stream=partition.stream, partition=partition.number, detail=error.detail)
+                after = Offset(after + 1)
                 continue
             if batch.records or batch.next != after:
                 await self._add([_seen(record) for record in batch.records], {partition: batch.next})

@@ -16,6 +16,7 @@ UNSETTLED = gauge("events_dedup_unsettled", "Ids whose append had an unknown out
 INDEX_READ = counter("events_dedup_records_read", "Records of the log read again for the index, after a start or an unknown outcome.")
 INDEX_FAILURES = counter("events_dedup_index_failures", "Failed writes of the index; its ids stay in memory and are tried again.")
 INDEX_REBUILDS = counter("events_dedup_rebuilds", "Times the index was dropped because it belonged to another log.")
+INDEX_UNREADABLE = counter("events_dedup_records_unreadable", "Damaged records of the log whose ids the index does not know.")
 
 METRICS = (
     ACCEPTED,
@@ -32,4 +33,5 @@ METRICS = (
     INDEX_READ,
     INDEX_FAILURES,
     INDEX_REBUILDS,
+    INDEX_UNREADABLE,
 )
