@@ -1,11 +1,13 @@
 """The data directory: who owns it, and the files in it."""
 
+import errno
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from headwater.app.config import HeadwaterConfig
 from headwater.kernel.clock import Clock
+from headwater.kernel.errors import InvalidConfig, StorageFull
 from headwater.kernel.metrics import Metrics
 from headwater.log.engines.sqlite.log import SqliteLog
 from headwater.sqlite.lock import DirectoryLock
@@ -27,9 +29,20 @@ def site_file(wiki: str) -> str:
 
 @contextmanager
 def owned_directory(path: Path) -> Iterator[Path]:
-    """The data directory, created if need be and owned by this process while open. Raises AlreadyOwned."""
+    """The data directory, created if need be and owned by this process while open.
+
+    Raises:
+        AlreadyOwned: another process owns it.
+        InvalidConfig: it cannot be written by this process.
+        StorageFull: there is no room even for an empty directory.
+    """
     lock = DirectoryLock(path)
-    lock.acquire()
+    try:
+        lock.acquire()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(f"the disk of the data directory {path} is full") from error
+        raise InvalidConfig(f"the data directory {path} cannot be used: {error.strerror}", where="data_dir") from error
     try:
         yield path
     finally:

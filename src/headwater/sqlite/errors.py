@@ -35,13 +35,16 @@ def translate(error: apsw.Error, connection: apsw.Connection | None = None, *, f
             return StorageFull("the disk is full")
         return Unavailable(f"the disk fails: {error}")
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):
-        name = file or (Path(connection.filename).name if connection is not None else "a database file")
-        return Corrupted(f"{name} is damaged: {error}")
+        return Corrupted(f"{_name(connection, file)} is damaged: {error}")
     if isinstance(error, apsw.BusyError | apsw.LockedError | apsw.CantOpenError | apsw.ReadOnlyError | apsw.NoMemError):
-        return Unavailable(f"the database cannot be used now: {error}")
+        return Unavailable(f"{_name(connection, file)} cannot be used now: {error}")
     if isinstance(error, apsw.TooBigError):
         return TooLarge("a value is too large for the database")
     return None
+
+
+def _name(connection: apsw.Connection | None, file: str | None) -> str:
+    return file or (Path(connection.filename).name if connection is not None else "a database file")
 
 
 @contextmanager
