@@ -25,5 +25,5 @@ def test_a_full_disk_is_no_wrong_configuration(monkeypatch: pytest.MonkeyPatch) 
         raise OSError(28, os.strerror(28), str(full))
 
     monkeypatch.setattr(os, "open", open_full)
-    with pytest.raises(StorageFull), owned_directory(Path(".")):
+    with pytest.raises(StorageFull), owned_directory(Path()):
         raise AssertionError("owned")

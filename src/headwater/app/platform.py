@@ -30,6 +30,7 @@ from headwater.http.config import parse_listen
 from headwater.http.listening import Listener
 from headwater.http.serving import serve
 from headwater.kernel.clock import Clock
+from headwater.kernel.concurrency import run_until
 from headwater.kernel.config import Seconds
 from headwater.kernel.configfile import Reloadable
 from headwater.kernel.errors import HeadwaterError
@@ -93,7 +94,11 @@ class Platform:
             data_dir = stack.enter_context(owned_directory(Path(self.config.data_dir)))
             log = await stack.enter_async_context(opened_log(self.config, data_dir, clock=self.clock, metrics=self.metrics))
             await log.declare(event_stream_specs(self.config))
-            roles = await self._start(Surroundings(self.config, data_dir, log, self.clock, self.ids, self.metrics, log.not_writable), stack)
+            around = Surroundings(self.config, data_dir, log, self.clock, self.ids, self.metrics, log.not_writable)
+            roles = await run_until(self.stop, self._start(around, stack))
+            if roles is None:  # a start may be long, where the index of known ids has to be made again
+                _logger.info("stopped", while_starting=True)
+                return
             interval_s = self.config.log.maintain_interval
             loops: list[tuple[str, Loop]] = [
                 *(pair for role in roles for pair in role.loops),
