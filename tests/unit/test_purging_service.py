@@ -247,6 +247,33 @@ def test_a_later_purge_of_the_url_resolves_the_dead_letter() -> None:
     during(house, act)
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_target_that_was_down_for_an_hour_gets_what_it_missed(restarted: bool) -> None:
+    house = House()
+    cache = house.caches[0]
+
+    async def an_hour(service: PurgingService) -> None:
+        cache.failure = Unavailable("no answer")
+        await house.append(*(event(f"{ELBE}/{number}") for number in range(10)))
+        await house.clock.run_for(3600)
+        assert len(service.letters) == 10 and cache.purges == []
+
+    async def back(service: PurgingService) -> None:
+        cache.failure = None
+        await house.append(event(SAALE))
+        await house.clock.run_for(60)
+        assert sorted(urls(cache.purges)) == [*(f"{ELBE}/{number}" for number in range(10)), SAALE]
+        assert len(service.letters) == 0 and (await service.letters.read(100))[0] == []
+
+    async def both(service: PurgingService) -> None:
+        await an_hour(service)
+        await back(service)
+
+    for life in (an_hour, back) if restarted else (both,):
+        during(house, life)
+    assert house.metrics.value(m.REVIVED, target="cache") == 10
+
+
 def test_a_discarded_dead_letter_is_gone() -> None:
     house = House()
     house.caches[0].failure = InvalidInput("answered 403")

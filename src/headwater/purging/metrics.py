@@ -7,6 +7,7 @@ ACKNOWLEDGED = counter("purging_acknowledged", "Purges that a target acknowledge
 RETRIED = counter("purging_retried", "Purges that a target did not answer well and that are sent again.", "target")
 REFUSED = counter("purging_refused", "Purges that a target refused for good.", "target")
 PARKED = counter("purging_parked", "Purges given up for a target and kept as dead letters.", "target")
+REVIVED = counter("purging_revived", "Dead letters tried again because their target answered again.", "target")
 OLDEST_AGE = gauge("purging_oldest_age_seconds", "Age of the oldest purge that a target has not acknowledged.", "target")
 DURATION = histogram("purging_duration_seconds", "From reading a purge to its acknowledgement by every target, first purge.")
 REQUEST_DURATION = histogram("purging_request_duration_seconds", "How long a target took to answer.", "target")
@@ -22,6 +23,7 @@ METRICS = (
     RETRIED,
     REFUSED,
     PARKED,
+    REVIVED,
     OLDEST_AGE,
     DURATION,
     REQUEST_DURATION,

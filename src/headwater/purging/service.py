@@ -22,6 +22,7 @@ from headwater.log.progress import PartitionProgress
 from headwater.purging import metrics as m
 from headwater.purging.address import address_of
 from headwater.purging.config import PurgingConfig
+from headwater.purging.lanes import Health
 from headwater.purging.letters import DeadLetters
 from headwater.purging.model import EVERY_TARGET, GROUP, STREAM, DeadLetter, again, letter_id, purge_of
 from headwater.purging.ports import PurgeTarget, ServedSeq
@@ -86,6 +87,9 @@ class PurgingService:
         self._room = asyncio.Event()  # a reader may go on
         self._advanced: dict[PartitionId, Offset] = {}
         self._to_advance = asyncio.Event()
+        self._missed: set[str] = set()  # targets that were down, now or when the letters found at the start were written
+        self._back: deque[str] = deque()  # such targets that answer again
+        self._returned = asyncio.Event()
         self._recent: deque[PurgedEntry] = deque(maxlen=config.recent_max)
 
     @property
@@ -96,6 +100,7 @@ class PurgingService:
     async def start(self) -> None:
         """Learn the progress and the dead letters, and register the group. Raises NotFound (no such stream yet), Unavailable."""
         await self._letters.start()
+        self._missed = set(self._targets) if len(self._letters) else set()
         infos = [info for info in await self._log.describe(STREAM) if info.partition.stream == STREAM]
         if not infos:
             raise NotFound(f"the stream {STREAM} is not declared")
@@ -117,6 +122,7 @@ class PurgingService:
                     tasks.create_task(self._read(partition))
                 tasks.create_task(self._dispatch(tasks))
                 tasks.create_task(self._advance_always())
+                tasks.create_task(self._revive_always())
                 await stop.wait()
                 raise _Stopped
         except* _Stopped:
@@ -239,6 +245,7 @@ class PurgingService:
         if failure is None:
             self._metrics.inc(m.ACKNOWLEDGED, target=action.target)
             self._schedule.acknowledged(action, now_s)
+            self._note_return(action.target)
             failpoint("purge.acknowledged")
         elif failure.retry is Retry.NEVER:
             self._metrics.inc(m.REFUSED, target=action.target)
@@ -246,6 +253,40 @@ class PurgingService:
         else:
             self._metrics.inc(m.RETRIED, target=action.target)
             self._schedule.failed(action, failure.detail, self._ids.jitter(), now_s)
+            if self._schedule.lanes[action.target].health(self._config.retry_policy()) is Health.DOWN:
+                self._missed.add(action.target)
+
+    def _note_return(self, target: str) -> None:
+        """A target that answers after it was down gets what was given up meanwhile: its copies are those of before."""
+        if target in self._missed:
+            self._missed.remove(target)
+            self._back.append(target)
+            self._returned.set()
+
+    async def _revive_always(self) -> None:
+        while True:
+            await self._returned.wait()
+            self._returned.clear()
+            while self._back:
+                await self._revive(self._back.popleft())
+
+    async def _revive(self, target: str) -> None:
+        """Try every dead letter of `target` once more, a few at a time and behind what is new."""
+        after: Offset | None = BEFORE_FIRST
+        while after is not None and len(self._letters):
+            try:
+                letters, following = await self._letters.read(self._config.batch_records_max, after)
+            except HeadwaterError as error:
+                _logger.warning("dead_letters_not_read", code=error.code, detail=error.detail)
+                await self._clock.sleep(PAUSE_AFTER_ERROR_S)
+                continue
+            after = following
+            for letter in (letter for letter in letters if letter.target == target):
+                while len(self._schedule) >= self._config.unfinished_max:
+                    await self._clock.sleep(PAUSE_AFTER_ERROR_S)
+                self._metrics.inc(m.REVIVED, target=target)
+                self._schedule.admit(again(letter), None, self._clock.monotonic_s())
+                self._changed.set()
 
     async def _ask(self, action: AskServed) -> None:
         try:
