@@ -40,6 +40,7 @@ from headwater.http.messages import Request, Response, Route
 from headwater.http.metrics import METRICS as HTTP
 from headwater.http.serving import serve
 from headwater.kernel.clock import SystemClock
+from headwater.kernel.collecting import freeze_survivors
 from headwater.kernel.ids import SystemIds
 from headwater.kernel.metrics import Metrics
 from headwater.log.engines.sqlite import SqliteLog
@@ -98,7 +99,8 @@ def event(number: int) -> bytes:
 
 
 async def _serve(directory: Path) -> None:
-    shorten_thread_switches()
+    shorten_thread_switches()  # as the product does, and so is the next
+    freeze_survivors()
     clock, metrics = SystemClock(), Metrics((*EVENTS, *HTTP, *LOG, *SQLITE))
     config, storage = EventsConfig(), StorageConfig()
     rules = Rules(SchemaRegistry.load(), StreamTable(config.rules()), config.event_bytes_max)

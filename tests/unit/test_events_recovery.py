@@ -10,9 +10,9 @@ from tests.unit.events_setting import Setting, change, raw, recorded, run
 from headwater.events.config import EventsConfig
 from headwater.events.engines.memory import MemorySeenIds
 from headwater.events.metrics import INDEX_FAILURES, INDEX_READ, INDEX_REBUILDS, INDEX_UNREADABLE
-from headwater.events.model import Seen, Status
+from headwater.events.model import Key, Seen, Status
 from headwater.kernel.config import Seconds
-from headwater.kernel.errors import Corrupted, Fenced, InvalidInput, NotFound, OutcomeUnknown, Overloaded, StorageFull
+from headwater.kernel.errors import Corrupted, Fenced, InvalidInput, NotFound, OutcomeUnknown, Overloaded, StorageFull, Unavailable
 from headwater.log.model import AppendFailure, Batch, Fence, NewRecord, Offset, OwnedName, PartitionId, Policy, StreamSpec
 
 OWNED = OwnedName("headwater.follower.rivers")
@@ -25,9 +25,15 @@ async def accept(setting: Setting, *ids: str) -> list[Status]:
 
 
 class FailingIndex(MemorySeenIds):
-    """An index whose disk is full while `is_full`."""
+    """An index whose disk is full while `is_full`, and cannot be read while `is_unreadable`."""
 
     is_full = False
+    is_unreadable = False
+
+    def seen(self, keys: Sequence[Key], *, since_ms: int) -> frozenset[Key]:
+        if self.is_unreadable:
+            raise Unavailable("unreadable")
+        return super().seen(keys, since_ms=since_ms)
 
     async def add(self, entries: Sequence[Seen], covered: Mapping[PartitionId, Offset], *, since_ms: int) -> None:
         if self.is_full:
@@ -92,6 +98,21 @@ def test_a_start_comes_through_although_the_index_is_full() -> None:
         index.is_full = True
         await setting.kill(index=index)
         assert await accept(setting, "b", "c") == [DUPLICATE, ACCEPTED]
+
+    run(test)
+
+
+def test_an_index_that_cannot_be_read_fails_the_event_and_not_the_writer() -> None:
+    async def test(setting: Setting) -> None:
+        index = FailingIndex(ids_max=100)
+        await setting.restart(index=index)
+        index.is_unreadable = True
+        (result,) = await setting.intake.accept([raw(change("a"))])
+        assert result.status is ERROR
+        assert isinstance(result.error, Unavailable)
+        index.is_unreadable = False
+        assert await accept(setting, "a", "a") == [ACCEPTED, DUPLICATE]
+        assert len(await setting.values("resource_change")) == 1
 
     run(test)
 

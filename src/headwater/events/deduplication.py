@@ -9,6 +9,7 @@ The index is a projection of the log. Invariants:
 """
 
 import asyncio
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -87,13 +88,12 @@ class Deduplication:
         """The effective window of the index."""
         return self._index.window()
 
-    def knows(self, keys: Sequence[Key]) -> bool:
-        """Whether an event with any of these keys has been accepted within the window."""
+    def knows(self, events: Sequence[Event]) -> Sequence[bool]:
+        """Of each event, whether it has been accepted within the window: one question to the index for all."""
+        asked = [(event.keys[0], *event.alike) for event in events]
+        seen = self._index.seen(list(itertools.chain.from_iterable(asked)), since_ms=self._since_ms())
         pending = self._pending_keys
-        for key in keys:
-            if key in pending:
-                return True
-        return bool(self._index.seen(keys, since_ms=self._since_ms()))
+        return [any(key in pending or key in seen for key in keys) for keys in asked]
 
     def doubts(self, event: Event) -> bool:
         """Whether nobody knows yet if this id is in the log."""

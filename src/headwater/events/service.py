@@ -217,7 +217,7 @@ class Intake:
             if holder is not None:
                 others.append((index, holder))
             else:
-                results[index] = self._answer_known(event)
+                results[index] = self._answer_doubtful(event)
                 if results[index] is None:
                     claim = self._claims.take(event, ticket)
                     mine.append((index, claim))
@@ -242,13 +242,14 @@ class Intake:
                 again.append(index)
         return again
 
-    def _answer_known(self, event: Event) -> Result | None:
-        if self._deduplication.knows((event.keys[0], *event.alike)):
+    def _answer_doubtful(self, event: Event) -> Result | None:
+        """The answer to an event of which nobody knows whether it is in the log; None for any other, which the writer looks up."""
+        if not (self._deduplication.unsettled and self._deduplication.doubts(event)):
+            return None
+        if self._deduplication.knows([event])[0]:
             return Result(Status.DUPLICATE, event.id)
-        if self._deduplication.unsettled and self._deduplication.doubts(event):
-            detail = "an earlier attempt with this id may be in the log; nobody knows yet"
-            return result_of(OutcomeUnknown(detail, retry_after_s=_RETRY_AFTER_S), event.id)
-        return None
+        detail = "an earlier attempt with this id may be in the log; nobody knows yet"
+        return result_of(OutcomeUnknown(detail, retry_after_s=_RETRY_AFTER_S), event.id)
 
     async def _settle_doubts(self, outcomes: Sequence[Event | Result]) -> None:
         if any(isinstance(outcome, Event) and self._deduplication.doubts(outcome) for outcome in outcomes):
@@ -265,33 +266,35 @@ class Intake:
     def _claim_all(self, outcomes: Sequence[Event | Result]) -> tuple[list[Result | None], list[tuple[int, Claim]], list[int]]:
         """Claim what is new, without a pause; returns results so far, claims, and repetitions of a claim of this same call."""
         ticket = Ticket()
-        results: list[Result | None] = [None] * len(outcomes)
+        results: list[Result | None] = [outcome if isinstance(outcome, Result) else None for outcome in outcomes]
         claimed: list[tuple[int, Claim]] = []
         twins: list[int] = []
-        for event in (outcome for outcome in outcomes if isinstance(outcome, Event)):
+        new = [(index, outcome) for index, outcome in enumerate(outcomes) if isinstance(outcome, Event)]
+        for _, event in new:
             if self._deduplication.doubts(event):
                 raise OutcomeUnknown(f"event {event.id} may be in the log; nobody knows yet", retry_after_s=_RETRY_AFTER_S)
-        for index, outcome in enumerate(outcomes):
-            if isinstance(outcome, Result):
-                results[index] = outcome
-            elif self._deduplication.knows((outcome.keys[0], *outcome.alike)):
-                results[index] = Result(Status.DUPLICATE, outcome.id)
-            elif self._claims.holder(outcome.keys[:1]) is not None:
+        for (index, event), known in zip(new, self._deduplication.knows([event for _, event in new]), strict=True):
+            if known:
+                results[index] = Result(Status.DUPLICATE, event.id)
+            elif self._claims.holder(event.keys[:1]) is not None:
                 twins.append(index)
             else:
-                claimed.append((index, self._claims.take(outcome, ticket)))
+                claimed.append((index, self._claims.take(event, ticket)))
         return results, claimed, twins
 
     async def _without_known(self, outcomes: Sequence[Event | Result]) -> Sequence[Event | Result]:
         """`outcomes` with the known events answered: most of a reconciliation, looked up in slices that leave the event loop free."""
-        answered: list[Event | Result] = []
-        for outcome in outcomes:
-            if isinstance(outcome, Event) and self._deduplication.knows((outcome.keys[0], *outcome.alike)):
-                answered.append(Result(Status.DUPLICATE, outcome.id))
-            else:
-                answered.append(outcome)
-            if len(answered) % SLICE_EVENTS_MAX == 0:
-                await asyncio.sleep(0)
+        answered = list(outcomes)
+        for start in range(0, len(outcomes), SLICE_EVENTS_MAX):
+            asked = [
+                (index, outcome)
+                for index, outcome in enumerate(outcomes[start : start + SLICE_EVENTS_MAX], start)
+                if isinstance(outcome, Event)
+            ]
+            for (index, event), known in zip(asked, self._deduplication.knows([event for _, event in asked]), strict=True):
+                if known:
+                    answered[index] = Result(Status.DUPLICATE, event.id)
+            await asyncio.sleep(0)
         return answered
 
     def _counted(self, results: Sequence[Result | None]) -> Sequence[Result]:

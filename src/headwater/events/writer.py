@@ -133,7 +133,7 @@ class Writer:
         return batch
 
     async def _append(self, batch: list[Claim]) -> None:
-        batch = await self._with_streams(batch)
+        batch = self._without_known(await self._with_streams(batch))
         if not batch:
             return
         self._metrics.observe(metrics.APPEND_EVENTS, len(batch))
@@ -145,6 +145,18 @@ class Writer:
             outcomes = [AppendFailure(error)] * len(batch)
         failpoint("intake.appended")
         self._settle(batch, outcomes)
+
+    def _without_known(self, batch: list[Claim]) -> list[Claim]:
+        """Answer the claims on events that are known; returns the others. One look-up serves the whole batch."""
+        try:
+            known = self._deduplication.knows([claim.event for claim in batch])
+        except HeadwaterError as error:
+            self._settle(batch, [AppendFailure(error)] * len(batch))
+            return []
+        for claim, is_known in zip(batch, known, strict=True):
+            if is_known:
+                self._claims.settle(claim, Result(Status.DUPLICATE, claim.event.id))
+        return [claim for claim in batch if claim.outcome is None]
 
     async def _append_atomic(self, work: AtomicWork) -> None:
         try:

@@ -19,14 +19,13 @@ from headwater.kernel.metrics import Metrics
 from headwater.log.model import Offset, PartitionId
 from headwater.sqlite.config import StorageConfig
 from headwater.sqlite.database import Database
-from headwater.sqlite.errors import translate, translated
+from headwater.sqlite.errors import translated
 from headwater.sqlite.migrations import load_migrations
 
 KEY_BYTES = 16
 EVICTED_AT_ONCE_MAX = 10_000
 
-_SEEN = "SELECT 1 FROM seen WHERE key = ? AND time_ms >= ?"
-_SEEN_ALL = "SELECT hex(key) FROM seen WHERE time_ms >= ? AND key IN (SELECT unhex(value) FROM json_each(?))"
+_SEEN = "SELECT hex(key) FROM seen WHERE time_ms >= ? AND key IN (SELECT unhex(value) FROM json_each(?))"
 _WINDOW = "SELECT held, (SELECT min(time_ms) FROM event) FROM state"
 _COVERED = "SELECT stream, number, position FROM covered"
 _ADD_EVENTS = "INSERT INTO event (time_ms, n, keys) SELECT value ->> 0, value ->> 1, unhex(value ->> 2) FROM json_each(?)"
@@ -79,15 +78,9 @@ class SqliteSeenIds:
         return {PartitionId(str(stream), _integer(number)): Offset(_integer(position)) for stream, number, position in rows}
 
     def seen(self, keys: Sequence[Key], *, since_ms: int) -> frozenset[Key]:
-        """Which keys are known: one search per key, on the calling thread."""
-        execute = self._database.reader.execute
-        try:  # without `translated`, which costs as much as the search
-            return frozenset([key for key in keys if execute(_SEEN, (key, since_ms)).fetchall()])
-        except apsw.Error as error:
-            known = translate(error, self._database.reader)
-            if known is None:
-                raise
-            raise known from error
+        """Which keys are known: one statement for all, on the calling thread."""
+        with translated(self._database.reader):
+            return _known(self._database.reader, keys, since_ms)
 
     async def add(self, entries: Sequence[Seen], covered: Mapping[PartitionId, Offset], *, since_ms: int) -> None:
         """Add in one transaction; what falls out of the window is dropped in bounded steps."""
@@ -111,13 +104,17 @@ def _integer(value: "apsw.SQLiteValue") -> int:
     return value
 
 
+def _known(connection: apsw.Connection, keys: Sequence[Key], since_ms: int) -> frozenset[Key]:
+    asked = orjson.dumps([key.hex() for key in keys]).decode()
+    return frozenset([Key(bytes.fromhex(str(row[0]))) for row in connection.execute(_SEEN, (since_ms, asked)).fetchall()])
+
+
 def _clear(connection: apsw.Connection) -> None:
     connection.execute(_CLEAR)
 
 
 def _add(connection: apsw.Connection, entries: Sequence[Seen], covered: Mapping[PartitionId, Offset], since_ms: int) -> None:
-    ids = orjson.dumps([entry.keys[0].hex() for entry in entries]).decode()
-    known = {row[0].lower() for row in connection.execute(_SEEN_ALL, (since_ms, ids))}
+    known = {key.hex() for key in _known(connection, [entry.keys[0] for entry in entries], since_ms)}
     n: int = connection.execute("SELECT next_n FROM state").get
     events: list[tuple[int, int, str]] = []
     keys: list[tuple[str, int, int]] = []
