@@ -223,6 +223,22 @@ def test_an_append_of_unknown_outcome_ends_the_epoch_and_loses_nothing(where: st
     run(case)
 
 
+def test_an_append_for_an_operator_whose_outcome_is_unknown_ends_the_epoch_too() -> None:
+    async def case(made: World) -> None:
+        await rivers(made, dependents=1, others=0)
+        epoch = made.shard.epoch
+        made.log.fail_next(OutcomeUnknown("no answer"))
+        with pytest.raises(OutcomeUnknown):
+            await made.service.backfill(WIKI, "start")
+        await made.turns()
+        await made.clock.run_for(1)
+        await made.until()
+        assert made.shard.epoch == epoch + 1
+        assert not (await made.service.backfill(WIKI, "status")).running, "the log says that it never began"
+
+    run(case)
+
+
 def test_a_fenced_owner_stops_and_has_no_more_effects() -> None:
     async def case(made: World) -> None:
         await rivers(made, dependents=2, others=0)

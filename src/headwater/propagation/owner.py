@@ -150,6 +150,7 @@ class Owner:
             epoch.ticker.run(),
             epoch.audit.run(),
             self._watch(epoch),
+            tenure.end_in_doubt(),
             self._stopped(),
         )
         if self._stop.is_set():

@@ -52,6 +52,7 @@ class Tenure:
     Attributes:
         in_flight: leases whose renders are not committed or given back yet, by number.
         work: set when there may be something to lease.
+        doubtful: set when nobody knows whether an append happened: the epoch ends.
         activity: rises with everything that a checkpoint would save.
         rebuilt: the shard's file was lost: pages that were known but never committed have to be found again.
     """
@@ -68,6 +69,7 @@ class Tenure:
     rebuilt: bool
     in_flight: dict[int, Lease] = field(default_factory=dict)
     work: asyncio.Event = field(default_factory=asyncio.Event)
+    doubtful: asyncio.Event = field(default_factory=asyncio.Event)
     activity: int = 0
 
     def offset(self, lsn: int) -> Offset:
@@ -100,6 +102,14 @@ class Tenure:
             except (StorageFull, Unavailable, Overloaded):
                 self.around.inc(WRITES_DELAYED)
                 await self.around.clock.sleep(self.around.config.full_retry_delay)
+            except OutcomeUnknown:
+                self.doubtful.set()
+                raise
+
+    async def end_in_doubt(self) -> None:
+        """Return never; raise OutcomeUnknown once any append has left it open whether it happened, a reader's or an operator's too."""
+        await self.doubtful.wait()
+        raise OutcomeUnknown("an append of this epoch may or may not have happened")
 
     def revs_to_prove(self) -> Mapping[Resource, int | None]:
         """What changed within the replication window, for a render that begins now; empty without replicas."""
