@@ -13,7 +13,7 @@ from tests.house.files import ROOT, named, parsed, python_files, tracked
 RUNTIME_DEPENDENCIES_MAX = 25
 CHANGE_KINDS = {"breaking", "added", "changed", "fixed", "security"}
 DECISION_PARTS = ("context", "options", "choice", "bad consequences")
-MACHINE = re.compile(r"/root/|/home/(?!headwater)\w+/|/tmp/xx|/work/|files\.pythonhosted\.org|registry\.npmjs|pypi\.org/simple|\.\./shared")
+MACHINE = re.compile(r"/root/|/home/(?!headwater)\w+/|/work/\w+/|https?://[\w.-]*(?:pythonhosted|pypi|npmjs|crates|maven)[\w.-]*")
 TEXT = {".py", ".md", ".toml", ".txt", ".yaml", ".yml", ".vcl", ".sql", ".json", ".service", ".html", ".js", ".css", ""}
 
 
