@@ -386,6 +386,24 @@ def test_a_record_that_vanished_is_noticed(tmp_path: Path, run: Callable[..., ob
     run(scenario())
 
 
+def test_a_file_that_contradicts_itself_lets_nobody_wait_for_ever(tmp_path: Path, run: Callable[..., object]) -> None:
+    async def scenario() -> None:
+        log = await open_log(tmp_path)
+        await log.declare(STREAMS)
+        for n in range(5):
+            await _append(log, b"%d" % n)
+        connection = apsw.Connection(str(tmp_path / "log.sqlite"))
+        connection.execute("UPDATE partitions SET next = 2 WHERE stream = 'notes'")
+        connection.close()
+        for _ in range(2):
+            with pytest.raises(apsw.ConstraintError):
+                await asyncio.wait_for(_append(log, b"onto another record"), 30)
+        assert isinstance((await log.append([NewRecord("events", b"elsewhere", 1)]))[0], Position)
+        await log.close()
+
+    run(scenario())
+
+
 def test_too_much_waiting_is_refused_early(tmp_path: Path, run: Callable[..., object]) -> None:
     async def scenario() -> None:
         log = await open_log(tmp_path)

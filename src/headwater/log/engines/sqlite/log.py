@@ -17,7 +17,7 @@ import apsw
 import structlog
 
 from headwater.kernel.clock import Clock
-from headwater.kernel.errors import Corrupted, HeadwaterError, NotFound, Overloaded
+from headwater.kernel.errors import Corrupted, NotFound, Overloaded
 from headwater.kernel.metrics import Metrics
 from headwater.log import metrics as m
 from headwater.log.admission import Limits, check_all, check_call, check_name, partition_number, record_bytes, refusal
@@ -205,7 +205,7 @@ class SqliteLog:
         drain = _Drain()
         try:
             offsets = await self._database.write(lambda connection: self._take(connection, drain))
-        except HeadwaterError as error:
+        except Exception as error:  # whatever it is, those who wait must hear of it, or they wait for ever
             if not drain.ran:
                 self._drain_asked = False
                 drain.taken = list(self._pending)
@@ -233,7 +233,7 @@ class SqliteLog:
             size += append.bytes
         return writes.append(connection, placed, now_ms=self._trusted.now_ms())
 
-    def _answer_failure(self, drain: _Drain, error: HeadwaterError) -> None:
+    def _answer_failure(self, drain: _Drain, error: Exception) -> None:
         for append in drain.taken:
             self._pending_bytes -= append.bytes
             if not append.caller.done():
@@ -419,7 +419,7 @@ def _positions(placed: Sequence[Placed], offsets: Sequence[Offset]) -> list[Posi
     return [Position(each.partition, offset) for each, offset in zip(placed, offsets, strict=True)]
 
 
-def _copy(error: HeadwaterError) -> HeadwaterError:
+def _copy(error: Exception) -> Exception:
     """An error of its own for each caller, since raising adds to an error's traceback."""
     copied = copy(error)
     copied.__cause__ = error
