@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from headwater.kernel.errors import Fenced, HeadwaterError
@@ -99,17 +100,17 @@ class AnswersWrongPositions(MemoryLog):
 
 class EmptyIsAbsent(MemoryLog):
     def _put(self, record: NewRecord) -> Position:
-        return super()._put(replace(record, key=record.key or None))
+        return super()._put(msgspec.structs.replace(record, key=record.key or None))
 
 
 class SortsHeaders(MemoryLog):
     def _put(self, record: NewRecord) -> Position:
-        return super()._put(replace(record, headers=tuple(dict(record.headers).items())))
+        return super()._put(msgspec.structs.replace(record, headers=tuple(dict(record.headers).items())))
 
 
 class OnePartition(MemoryLog):
     def _put(self, record: NewRecord) -> Position:
-        return super()._put(replace(record, partition=0))
+        return super()._put(msgspec.structs.replace(record, partition=0))
 
 
 class FailsTogether(MemoryLog):

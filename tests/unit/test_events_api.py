@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from tests.unit.events_setting import Setting, change, raw, recorded, run
@@ -197,7 +197,7 @@ def test_a_client_tells_only_of_its_own_wikis() -> None:
     async def test(setting: Setting) -> None:
         handler = table(setting)["POST", "/v1/events"].handler
         others = [raw({**told, "meta": {**told["meta"], "domain": "lakes.example"}}), raw(nameless)]
-        response = await handler(replace(request(array(raw(change("ours")), *others)), client=wiki))
+        response = await handler(msgspec.structs.replace(request(array(raw(change("ours")), *others)), client=wiki))
         assert response.status == 207 and len(await setting.values("resource_change")) == 1
         contexts = [member["context"] for member in lists(response)["error"]]
         assert [(context["code"], context["where"]) for context in contexts] == [("forbidden", "/meta/domain")] * 2

@@ -1,16 +1,20 @@
-"""Values of the events service: an event that has been examined, and what became of one that was sent."""
+"""Values of the events service: an event that has been examined, and what became of one that was sent.
+
+What is made for every event is a struct of msgspec, which is made several times faster than a dataclass.
+"""
 
 from dataclasses import dataclass
 from enum import Enum
 from typing import NewType
+
+from msgspec import Struct
 
 from headwater.kernel.errors import HeadwaterError
 
 Key = NewType("Key", bytes)  # 16 bytes: digest of an id or of an identity, see `identity.py`
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True, gc=False):
     """An event that may be stored.
 
     Attributes:
@@ -36,8 +40,7 @@ class Event:
     time_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True, gc=False):
     """An accepted event as the index remembers it: its keys (id first) and when it was accepted, ms since the epoch."""
 
     keys: tuple[Key, ...]
@@ -83,8 +86,7 @@ class Status(Enum):
     ERROR = "error"  # it was not stored for the reason given, or nobody knows (OutcomeUnknown)
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What became of one event: with `error` unless it was accepted, with `violations` when it is invalid."""
 
     status: Status

@@ -7,7 +7,8 @@ differently: exactly one Host in every version, no Transfer-Encoding but one `ch
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from headwater.http.config import HttpLimits
 from headwater.http.problems import CONTENT_TYPE, problem_body, problem_type
@@ -46,8 +47,7 @@ class Refused(Exception):
         return head.encode("ascii") + (b"" if head_only else body)
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True, gc=False):
     """A head that has passed: what the target names and how the body is framed.
 
     Attributes:

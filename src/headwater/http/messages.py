@@ -6,7 +6,9 @@ application. Routing works on the raw, still percent-encoded path, so that `%2F`
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from msgspec import Struct
 
 from headwater.kernel.errors import InvalidInput
 
@@ -15,8 +17,7 @@ _NUMBER = re.compile(r"-?[0-9]{1,19}")
 Body = bytes | AsyncIterator[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Struct, frozen=True):
     """An answer: status, headers as (lower-case name, value), body bytes or an iterator of chunks."""
 
     status: int
@@ -41,8 +42,7 @@ class Client:
         return grant in self.grants or "*" in self.grants
 
 
-@dataclass(slots=True)
-class Request:
+class Request(Struct):
     """A request whose head has been checked and whose body is read on demand.
 
     Attributes:
@@ -63,7 +63,7 @@ class Request:
     client: Client
     remote: str
     read_body: Callable[[], Awaitable[bytes]]
-    params: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = {}
     has_query: bool = False
 
     async def body(self) -> bytes:

@@ -2,12 +2,17 @@
 
 A *stream* is a named sequence of records in one or more *partitions*; a *position* is a partition and an *offset* in it. Offsets
 rise within a partition and **have gaps**: nobody may compute the next offset by adding one.
+
+What is made for every record is a struct of msgspec: made several times faster than a dataclass, and never walked over by the collector
+(`gc=False`), for it cannot be part of a cycle.
 """
 
 import zlib
 from dataclasses import dataclass
 from enum import Enum
 from typing import NewType
+
+from msgspec import Struct
 
 from headwater.kernel.errors import HeadwaterError
 
@@ -47,24 +52,21 @@ class StreamSpec:
     bytes_max: int | None = None
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class PartitionId:
+class PartitionId(Struct, frozen=True, order=True, gc=False):
     """One partition of one stream."""
 
     stream: str
     number: int = 0
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
+class Position(Struct, frozen=True, order=True, gc=False):
     """Where a record stands."""
 
     partition: PartitionId
     offset: Offset
 
 
-@dataclass(frozen=True, slots=True)
-class NewRecord:
+class NewRecord(Struct, frozen=True, gc=False):
     """A record to append.
 
     Attributes:
@@ -84,8 +86,7 @@ class NewRecord:
     partition: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True, gc=False):
     """A record as read."""
 
     position: Position

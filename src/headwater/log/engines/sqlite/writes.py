@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import apsw
+from msgspec import Struct
 
 from headwater.kernel.errors import Fenced
 from headwater.log.admission import check_spec
@@ -45,8 +46,7 @@ class Stream:
     partition_ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(Struct, frozen=True, gc=False):
     """A record that has been admitted, and the partition that takes it."""
 
     record: NewRecord
