@@ -605,3 +605,23 @@ def test_a_jump_of_the_wall_clock_neither_holds_pages_back_nor_lets_them_go_earl
         await made.check_all()
 
     run(case)
+
+
+def test_pages_put_off_while_the_wiki_was_down_are_rendered_soon_after_it_is_back() -> None:
+    """Each was put off for minutes, one after the other; the wiki's first answer ends that for all."""
+
+    async def case(made: World) -> None:
+        await rivers(made, dependents=20, others=1)
+        for title in made.wiki.titles():
+            made.wiki.answers[title].extend([Retry(1, "cannot be reached")] * 1000)
+        await made.wiki.edit("Template:Box", "a new box")
+        await made.clock.run_for(3600)
+        made.wiki.answers.clear()
+        made.wiki.rendered.clear()
+        await made.wiki.edit("Lake_0", "an edit after it")
+        await made.clock.run_for(10)
+        await made.check_all()
+        assert made.count(PARKED) == 0
+        assert dict(made.wiki.rendered) == {"Template:Box": 1, "Lake_0": 1, **{f"River_{number}": 1 for number in range(20)}}
+
+    run(case)

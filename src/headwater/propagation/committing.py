@@ -156,16 +156,20 @@ class Committer:
                 self._tenure.shard.release(lease, not_before_ms=self._around.elapsed_ms(), failed=False)
                 return None
             case Rendered() | Gone():
-                self._setbacks.answered(lease.page)
+                self._note_answer(lease.page)
                 self._count_render("rendered" if isinstance(outcome, Rendered) else "gone")
                 return self._plan(finished, outcome)
             case Retry(after_s, reason):
                 self._count_render("retry")
                 return self._put_off(lease, after_s, reason)
             case Failed(reason):
-                self._setbacks.answered(lease.page)
+                self._note_answer(lease.page)
                 self._count_render("failed")
                 return self._fail(lease, reason)
+
+    def _note_answer(self, page: PageKey) -> None:
+        if self._setbacks.answered(page):
+            self._tenure.shard.free_put_off()
 
     def _count_render(self, outcome: str) -> None:
         self._around.inc(RENDERS, outcome=outcome)

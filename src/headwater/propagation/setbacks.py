@@ -10,6 +10,8 @@ from headwater.propagation.config import PropagationConfig
 from headwater.propagation.model import PageKey
 
 _PAGES_MAX = 10_000  # pages put off whose count is kept; of others each retry counts as the first
+AGAIN_AND_AGAIN = 3  # times put off: more than lag or one time-out explain
+AWAY_AFTER = 10  # so often in a row without an answer between: the wiki is away, and pages are held back no longer than until it returns
 
 
 @dataclass(slots=True)
@@ -25,11 +27,21 @@ class Setbacks:
         self._config = config
         self._put_off: dict[PageKey, _PutOff] = {}
         self._answered = 0
+        self._silent = 0  # times that a page was put off once more, since the last answer
 
-    def answered(self, page: PageKey) -> None:
-        """Note that the wiki answered for `page`."""
+    def answered(self, page: PageKey) -> bool:
+        """Note that the wiki answered for `page`; True where it is back: before, it had put off one page after the other.
+
+        What it put off then says nothing about those pages, and is forgotten.
+        """
+        is_back = self._silent >= AWAY_AFTER
         self._answered += 1
-        self._put_off.pop(page, None)
+        self._silent = 0
+        if is_back:
+            self._put_off.clear()
+        else:
+            self._put_off.pop(page, None)
+        return is_back
 
     def retry_delay_s(self, page: PageKey, after_s: float, *, jitter: float) -> float | None:
         """How long to wait after the wiki put off `page` for `after_s`; None where this counts as a failure of the page."""
@@ -39,6 +51,7 @@ class Setbacks:
             if len(self._put_off) < _PAGES_MAX:
                 self._put_off[page] = put_off
         put_off.times += 1
+        self._silent += put_off.times >= AGAIN_AND_AGAIN
         if put_off.times > self._config.retries_max and self._answered > put_off.answered_before:
             del self._put_off[page]
             return None

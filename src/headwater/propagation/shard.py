@@ -385,6 +385,12 @@ class Shard(Questions):
         self.counts.failed += failed
         self.counts.retried += not failed
 
+    def free_put_off(self) -> None:
+        """The wiki is back: pages that are held back because it was away may be leased at once; those that failed themselves stay."""
+        for number in self._state.delays.pages.copy():
+            if number not in self._state.failures:
+                self._state.delays.clear(number)
+
     def park(self, lease: Lease, reason: str, *, now_ms: int) -> None:
         """Give up a page after too many failures: stale, out of the queue until a change of what it reads, or `unpark`.
 
