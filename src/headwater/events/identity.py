@@ -72,7 +72,7 @@ def _subject(stream: str, event: Mapping[str, object]) -> tuple[str, ...] | None
 
 def _domain(event: Mapping[str, object]) -> str:
     meta = event["meta"]
-    assert isinstance(meta, Mapping)
+    assert isinstance(meta, dict)
     return str(meta["domain"])
 
 

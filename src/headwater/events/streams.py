@@ -103,7 +103,7 @@ def partition_key(event: Mapping[str, object]) -> bytes | None:
     `<domain>:<page_id>` where the event has a page id, `<domain>:<uri>` for changes of resources.
     """
     meta = event["meta"]
-    assert isinstance(meta, Mapping)
+    assert isinstance(meta, dict)
     domain = meta.get("domain", "")
     page_id = event.get("page_id")
     if isinstance(page_id, int | float):

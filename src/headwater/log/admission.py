@@ -61,6 +61,12 @@ def check_spec(spec: StreamSpec, *, known: StreamSpec | None) -> None:
 def record_bytes(record: NewRecord) -> int:
     """Bytes that count against the limits: key, value, header names and values."""
     size = len(record.value or b"") + len(record.key or b"")
+    return size + headers_bytes(record) if record.headers else size
+
+
+def headers_bytes(record: NewRecord) -> int:
+    """Bytes of header names and values."""
+    size = 0
     for name, value in record.headers:
         size += len(name) + len(value)
     return size
@@ -71,8 +77,8 @@ def partition_number(record: NewRecord, spec: StreamSpec) -> int:
     return partition_of(record.key, spec.partitions) if record.partition is None else record.partition
 
 
-def refusal(record: NewRecord, spec: StreamSpec | None, limits: Limits) -> HeadwaterError | None:
-    """Why `record` cannot be appended to the stream declared by `spec`, or None if it can."""
+def refusal(record: NewRecord, size: int, spec: StreamSpec | None, limits: Limits) -> HeadwaterError | None:
+    """Why `record`, of `size` by `record_bytes`, cannot be appended to the stream declared by `spec`, or None if it can."""
     if spec is None:
         return NotFound(f"stream {record.stream!r} is not declared", where="stream")
     if record.partition is not None and not 0 <= record.partition < spec.partitions:
@@ -83,38 +89,39 @@ def refusal(record: NewRecord, spec: StreamSpec | None, limits: Limits) -> Headw
         return InvalidInput(f"stream {spec.name} is not compacted: no tombstones", where="value")
     if not 0 <= record.time_ms <= TIME_MS_MAX:
         return InvalidInput(f"a record's time is 0 to {TIME_MS_MAX} ms", where="time_ms")
-    if record_bytes(record) > limits.record_bytes_max:
+    if size > limits.record_bytes_max:
         return TooLarge(f"a record has at most {limits.record_bytes_max} bytes", where="value")
-    if len(record.key or b"") > KEY_BYTES_MAX:
+    if size > KEY_BYTES_MAX and len(record.key or b"") > KEY_BYTES_MAX:
         return TooLarge(f"a key has at most {KEY_BYTES_MAX} bytes", where="key")
-    return _headers_refusal(record)
+    return _headers_refusal(record, size)
 
 
-def _headers_refusal(record: NewRecord) -> HeadwaterError | None:
+def _headers_refusal(record: NewRecord, size: int) -> HeadwaterError | None:
     if len(record.headers) > HEADERS_MAX:
         return TooLarge(f"a record has at most {HEADERS_MAX} headers", where="headers")
-    total = 0
-    for name, value in record.headers:
+    for name, _ in record.headers:
         if not name.isascii():
             return InvalidInput("header names are ASCII", where="headers")
-        total += len(name) + len(value)
-    if total > HEADERS_BYTES_MAX:
+    if size > HEADERS_BYTES_MAX and headers_bytes(record) > HEADERS_BYTES_MAX:
         return TooLarge(f"the headers of a record have at most {HEADERS_BYTES_MAX} bytes", where="headers")
     return None
 
 
-def check_call(records: Sequence[NewRecord], limits: Limits) -> None:
-    """Raise TooLarge if one call carries too many records or bytes."""
+def check_call(records: Sequence[NewRecord], limits: Limits) -> Sequence[int]:
+    """The size of each record by `record_bytes`; raises TooLarge if one call carries too many records or bytes."""
     if len(records) > limits.append_records_max:
         raise TooLarge(f"one append has at most {limits.append_records_max} records")
-    if sum(map(record_bytes, records)) > limits.append_bytes_max:
+    sizes = [record_bytes(record) for record in records]
+    if sum(sizes) > limits.append_bytes_max:
         raise TooLarge(f"one append has at most {limits.append_bytes_max} bytes")
+    return sizes
 
 
-def check_all(records: Sequence[NewRecord], specs: Mapping[str, StreamSpec], limits: Limits) -> None:
-    """Raise the first refusal among `records`, for calls that are all or nothing."""
-    check_call(records, limits)
-    for record in records:
-        error = refusal(record, specs.get(record.stream), limits)
+def check_all(records: Sequence[NewRecord], specs: Mapping[str, StreamSpec], limits: Limits) -> Sequence[int]:
+    """The size of each record by `record_bytes`; raises the first refusal among `records`, for calls that are all or nothing."""
+    sizes = check_call(records, limits)
+    for record, size in zip(records, sizes, strict=True):
+        error = refusal(record, size, specs.get(record.stream), limits)
         if error is not None:
             raise error
+    return sizes

@@ -134,11 +134,11 @@ class MemoryLog:
 
     async def append(self, records: Sequence[NewRecord]) -> Sequence[Position | AppendFailure]:
         """See `Log.append`."""
-        check_call(records, self._limits)
+        sizes = check_call(records, self._limits)
         fault = self._fault_before()
         outcomes: list[Position | AppendFailure] = []
-        for record in records:
-            error = refusal(record, self._specs.get(record.stream), self._limits)
+        for record, size in zip(records, sizes, strict=True):
+            error = refusal(record, size, self._specs.get(record.stream), self._limits)
             outcomes.append(AppendFailure(error) if error else self._put(record))
         await self._appended(outcome.partition for outcome in outcomes if isinstance(outcome, Position))
         if fault is not None:

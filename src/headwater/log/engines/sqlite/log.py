@@ -20,7 +20,7 @@ from headwater.kernel.clock import Clock
 from headwater.kernel.errors import Corrupted, NotFound, Overloaded
 from headwater.kernel.metrics import Metrics
 from headwater.log import metrics as m
-from headwater.log.admission import Limits, check_all, check_call, check_name, partition_number, record_bytes, refusal
+from headwater.log.admission import Limits, check_all, check_call, check_name, partition_number, refusal
 from headwater.log.engines.sqlite import reads, upkeep, writes
 from headwater.log.engines.sqlite.reads import Source
 from headwater.log.engines.sqlite.writes import Placed, Stream
@@ -165,25 +165,28 @@ class SqliteLog:
 
     async def append(self, records: Sequence[NewRecord]) -> Sequence[Position | AppendFailure]:
         """See `Log.append`."""
-        check_call(records, self._limits)
-        outcomes: list[Position | AppendFailure | None] = []
-        placed, size = [], 0
-        for record in records:
-            error = refusal(record, self._specs.get(record.stream), self._limits)
-            outcomes.append(AppendFailure(error) if error else None)
+        failures: dict[int, AppendFailure] = {}
+        placed: list[Placed] = []
+        for index, (record, size) in enumerate(zip(records, check_call(records, self._limits), strict=True)):
+            error = refusal(record, size, self._specs.get(record.stream), self._limits)
             if error is None:
-                placed.append(self._place(record))
-                size += record_bytes(record)
-        positions = iter(_positions(placed, await self._hand_in(placed, size) if placed else ()))
-        return [next(positions) if outcome is None else outcome for outcome in outcomes]
+                placed.append(self._place(record, size))
+            else:
+                failures[index] = AppendFailure(error)
+        positions = _positions(placed, await self._hand_in(placed) if placed else ())
+        if not failures:
+            return positions
+        appended = iter(positions)
+        return [failures[index] if index in failures else next(appended) for index in range(len(records))]
 
-    def _place(self, record: NewRecord) -> Placed:
+    def _place(self, record: NewRecord, size: int) -> Placed:
         stream = self._streams[record.stream]
         number = partition_number(record, stream.spec)
-        return Placed(record, stream.partitions[number], stream.partition_ids[number], stream.spec.policy is Policy.COMPACT)
+        return Placed(record, size, stream.partitions[number], stream.partition_ids[number], stream.spec.policy is Policy.COMPACT)
 
-    async def _hand_in(self, placed: Sequence[Placed], size: int) -> Sequence[Offset]:
+    async def _hand_in(self, placed: Sequence[Placed]) -> Sequence[Offset]:
         """Leave the records for the writer, asking for a drain unless one is on its way that will take them along."""
+        size = sum([each.bytes for each in placed])
         if self._pending_bytes + size > self._limits.waiting_bytes_max and self._pending_bytes:
             raise Overloaded(f"{self._pending_bytes} bytes wait for the disk", retry_after_s=1)
         loop = asyncio.get_running_loop()
@@ -254,9 +257,8 @@ class SqliteLog:
         counts: dict[str, tuple[int, int]] = {}
         partitions = set()
         for each in placed:
-            record = each.record
-            records, bytes = counts.get(record.stream, (0, 0))
-            counts[record.stream] = (records + 1, bytes + record_bytes(record))
+            records, bytes = counts.get(each.partition.stream, (0, 0))
+            counts[each.partition.stream] = (records + 1, bytes + each.bytes)
             partitions.add(each.partition)
         for stream, (records, bytes) in counts.items():
             self._metrics.inc(m.RECORDS_APPENDED, records, stream=stream)
@@ -265,8 +267,8 @@ class SqliteLog:
 
     async def append_atomic(self, records: Sequence[NewRecord], *, fence: Fence) -> Sequence[Position]:
         """See `Log.append_atomic`."""
-        check_all(records, self._specs, self._limits)
-        placed = [self._place(record) for record in records]
+        sizes = check_all(records, self._specs, self._limits)
+        placed = [self._place(record, size) for record, size in zip(records, sizes, strict=True)]
 
         def work(connection: apsw.Connection) -> Sequence[Offset]:
             return writes.append_fenced(connection, placed, fence=fence, now_ms=self._trusted.now_ms())

@@ -47,9 +47,10 @@ class Stream:
 
 
 class Placed(Struct, frozen=True, gc=False):
-    """A record that has been admitted, and the partition that takes it."""
+    """A record that has been admitted, its size by `record_bytes`, and the partition that takes it."""
 
     record: NewRecord
+    bytes: int
     partition: PartitionId
     partition_id: int
     compacted: bool
