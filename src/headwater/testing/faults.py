@@ -136,7 +136,8 @@ class Disk:
 
     def make_room(self, grow_bytes: int) -> bool:
         """Whether the quota lets a file grow that much."""
-        return self.quota_bytes is None or grow_bytes <= 0 or self.used_bytes() + grow_bytes <= self.quota_bytes
+        quota_bytes = self.quota_bytes  # a test may lift it while the writer asks
+        return quota_bytes is None or grow_bytes <= 0 or self.used_bytes() + grow_bytes <= quota_bytes
 
     def allocate(self, descriptor: int, offset: int, length: int) -> None:
         """`os.posix_fallocate` under the quota, for `Platform.allocate`."""
