@@ -5,17 +5,17 @@ Invariant: a key is claimed by at most one event at a time, from the moment it i
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from headwater.events.model import Event, Key, Result
 
 
-@dataclass(slots=True, eq=False)
-class Ticket:
+class Ticket(Struct, eq=False):
     """The claims of one request; done when every one has an outcome."""
 
     open: int = 0
-    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    _waiting: list[asyncio.Future[None]] = []
 
     def finish_one(self) -> None:
         """One claim has its outcome."""
@@ -35,8 +35,7 @@ class Ticket:
             await waiting
 
 
-@dataclass(slots=True, eq=False)
-class Claim:
+class Claim(Struct, eq=False):
     """An event that is new, and what became of it; exactly one of `outcome` and `crash` is set when it is done."""
 
     event: Event

@@ -227,7 +227,7 @@ class Intake:
         await ticket.wait()
         for index, claim in mine:
             results[index] = claim.result()
-        return await self._join(outcomes, results, others)
+        return await self._join(outcomes, results, others) if others else []
 
     async def _join(self, outcomes: Sequence[Event | Result], results: list[Result | None], others: list[tuple[int, Claim]]) -> list[int]:
         again: list[int] = []
