@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from sys import intern
+from typing import cast
 
 from pyroaring import BitMap
 
@@ -342,7 +343,8 @@ class Shard(Questions):
 
     def _put_record(self, record: CommitRecord) -> int:
         """Make `record` the page's last commit. A name that a later change gave the page stays."""
-        record = replace(record, reads=tuple(Resource(intern(resource)) for resource in record.reads), title=Title(intern(record.title)))
+        reads = cast("tuple[Resource, ...]", tuple(map(intern, record.reads)))  # `map`, since a page has dozens
+        record = replace(record, reads=reads, title=Title(intern(record.title)))
         number = self._state.number_of(record.page)
         if number is None:
             return self._state.put_node(Node(record.page, record.title, Lsn(-1), "again", record))
