@@ -25,7 +25,7 @@ from headwater.app.roles import Loop, Role
 from headwater.app.storage import opened_log, owned_directory
 from headwater.app.surroundings import Surroundings
 from headwater.http.application import Application, application
-from headwater.http.auth import Clients
+from headwater.http.auth import Clients, demand_clients
 from headwater.http.config import parse_listen
 from headwater.http.listening import Listener
 from headwater.http.serving import serve
@@ -183,6 +183,8 @@ class Platform:
         try:
             config = configuration.reload()
             clients = Clients(config.clients)
+            for listen in self.config.listens().values():  # what is bound stays bound until the next start
+                demand_clients(parse_listen(listen)[0], clients)
         except HeadwaterError as error:
             self.metrics.inc(RELOADS, result="refused")
             _logger.error("config_refused", where=error.where, detail=error.detail)
