@@ -3,10 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
+from headwater.app.logging_config import LoggingConfig
 from headwater.console.config import ConsoleConfig
 from headwater.events.config import EventsConfig
 from headwater.http.config import ClientConfig, HttpLimits, parse_listen
@@ -20,22 +20,6 @@ from headwater.purging.config import PurgingConfig
 from headwater.sqlite.config import StorageConfig
 
 _WIKI_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-
-
-class LogLevel(Enum):
-    """From which level on is logged."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class LoggingConfig(Section, frozen=True):
-    """Logs, on standard error."""
-
-    level: Annotated[LogLevel, doc("`debug`, `info`, `warning` or `error`.")] = LogLevel.INFO
-    human: Annotated[bool, doc("Lines for people instead of one JSON object per line.")] = False
 
 
 class HeadwaterConfig(Section, frozen=True):

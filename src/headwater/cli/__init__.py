@@ -1,6 +1,6 @@
 """The `headwater` command: parses, calls, prints. It decides nothing.
 
-main            the tree of commands, each of which leads to one of:
+main            the tree of commands, each of which leads to one of those below; `__main__` starts it by name of the package
 serving         `up`, `serve`, `check`
 demonstrating   `demo`
 asking          `status`, `explain`

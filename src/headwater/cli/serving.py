@@ -8,12 +8,14 @@ from pathlib import Path
 import typer
 
 from headwater.app.config import HeadwaterConfig, load_config
-from headwater.app.platform import Platform, Running
+from headwater.app.logging_config import log_as
+from headwater.app.platform import Platform
 from headwater.app.roles import chosen_roles
+from headwater.app.running import Running
 from headwater.app.signals import signals_as_events
 from headwater.cli.exits import Exit
 from headwater.cli.output import complain, print_json
-from headwater.kernel import logging, loopwatch
+from headwater.kernel import loopwatch
 from headwater.kernel.clock import SystemClock
 from headwater.kernel.configfile import Reloadable
 from headwater.kernel.errors import Unavailable
@@ -48,8 +50,8 @@ async def _run(configuration: Reloadable[HeadwaterConfig], names: tuple[str, ...
                 sys.stdout.write(f"{role:<12} http://{address}/\n")
             sys.stdout.flush()
 
-    log_as(configuration.current)
-    configuration.on_change(log_as)
+    log_as(configuration.current.logging)
+    configuration.on_change(lambda config: log_as(config.logging))
     platform = Platform(configuration.current, names, SystemClock(), SystemIds(), on_ready=announce)
     reload = asyncio.Event()
 
@@ -65,11 +67,6 @@ async def _run(configuration: Reloadable[HeadwaterConfig], names: tuple[str, ...
             await platform.run()
         finally:
             reloading.cancel()
-
-
-def log_as(config: HeadwaterConfig) -> None:
-    """Log as the configuration says."""
-    logging.configure(level=config.logging.level.value, human=config.logging.human)
 
 
 def check_config(path: Path | None, *, as_json: bool) -> None:
