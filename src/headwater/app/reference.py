@@ -67,8 +67,8 @@ def metrics_page(catalogue: Sequence[Metric] = CATALOGUE) -> str:
         "Labels are bounded: never a title, an id or a key.\n",
         "| metric | type | labels | meaning |\n|---|---|---|---|",
     ]
-    for metric in sorted(catalogue, key=lambda metric: metric.name):
-        name = f"headwater_{metric.name}{'_total' if metric.kind.value == 'counter' else ''}"
+    for metric in sorted(catalogue, key=lambda metric: (metric.foreign, metric.name)):
+        name = f"{metric.family}{'_total' if metric.kind.value == 'counter' else ''}"
         labels = ", ".join(f"`{label}`" for label in metric.labels) or "–"
         lines.append(f"| `{name}` | {metric.kind.value} | {labels} | {metric.help} |")
     return "\n".join(lines) + "\n"
