@@ -1,0 +1,17 @@
+-- oldest reader: 1
+-- Sessions, sealed: nothing here names a key, a value or a subject. `headwater.sessions.sealing` says what the parts hold.
+
+CREATE TABLE session (
+    id BLOB NOT NULL PRIMARY KEY,
+    head BLOB NOT NULL,
+    deadline BLOB NOT NULL,
+    sealed BLOB NOT NULL
+) STRICT;
+
+-- The current generation of each subject and namespace that was revoked.
+CREATE TABLE generation (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    scope BLOB NOT NULL UNIQUE,
+    key_id INTEGER NOT NULL,
+    token BLOB NOT NULL
+) STRICT;
