@@ -13,7 +13,8 @@ import structlog
 
 from headwater.app import supervisor
 from headwater.app.metrics import CATALOGUE, SESSIONS_RESTARTS
-from headwater.app.supervisor import ChildEnded, Supervisor, stdin_closed
+from headwater.app.standard_input import stdin_closed
+from headwater.app.supervisor import ChildEnded, Supervisor
 from headwater.kernel.clock import SystemClock
 from headwater.kernel.metrics import Metrics
 

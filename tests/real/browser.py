@@ -3,6 +3,7 @@
 Nothing here uses the action API: what is logged in, and what is logged out, is read from the pages that a person would see.
 """
 
+import copy
 import html
 import http.cookiejar
 import re
@@ -65,6 +66,19 @@ class Browser:
     def session_id(self) -> str | None:
         """The value of the session cookie."""
         return next((value for name, value in self.cookies().items() if name.endswith("_session")), None)
+
+    def give_cookies(self, other: "Browser", *, session_id: str | None = None) -> None:
+        """Put this browser's cookies into another one, with `session_id` in place of its own."""
+        for cookie in self.jar:
+            given = copy.copy(cookie)
+            if session_id is not None and given.name.endswith("_session"):
+                given.value = session_id
+            other.jar.set_cookie(given)
+
+    def forget_session(self) -> None:
+        """Lose the session cookie alone."""
+        for cookie in [cookie for cookie in self.jar if cookie.name.endswith("_session")]:
+            self.jar.clear(cookie.domain, cookie.path, cookie.name)
 
     def open(self, path: str, form: Mapping[str, str] | None = None, *, jar: http.cookiejar.CookieJar | None = None) -> Page:
         """Follow a link, or send a form. A status of 400 and more is an answer like any other."""

@@ -2,8 +2,9 @@
 
 platform        the process, from the lock of the data directory to its end; `signals` and `reloading` reach it from outside
 running         serves roles until the stop, in whichever process; `tending` watches loop and memory there, `process_metrics` are its own
-sessions_process    the process of sessions, which loads no other service; `supervisor` keeps it running beside `platform`
-sessions_config     what that process reads of the file; `sessions_upkeep` is backup, restore and keys
+sessions_process    the process of sessions, which loads no other service; `supervisor` keeps it running beside `platform`,
+                    `standard_input` tells it when that is gone
+sessions_config     what that process reads of the file; `sessions_files` is backup, restore and keys
 hardening       no core dumps, no swap
 roles           what a role is; `events_role`, `propagation_role`, `purging_role` and `console_role` build one each from `surroundings`
 storage         the data directory and its files

@@ -8,6 +8,7 @@ from headwater.log.metrics import METRICS as LOG
 from headwater.mediawiki.metrics import METRICS as MEDIAWIKI
 from headwater.propagation.metrics import METRICS as PROPAGATION
 from headwater.purging.metrics import METRICS as PURGING
+from headwater.sessions.metrics import METRICS as SESSIONS
 from headwater.sqlite.metrics import METRICS as SQLITE
 
 MAINTENANCE_FAILURES = counter("log_maintenance_failures", "Rounds of maintenance that failed.")
@@ -16,3 +17,7 @@ SESSIONS_RESTARTS = counter("sessions_process_restarts", "How often `up` started
 METRICS = (MAINTENANCE_FAILURES, SESSIONS_RESTARTS)
 
 CATALOGUE: tuple[Metric, ...] = (*PROCESS, *METRICS, *HTTP, *SQLITE, *LOG, *MEDIAWIKI, *EVENTS, *PROPAGATION, *PURGING)
+"""What the process of all roles but sessions records."""
+
+EVERYTHING: tuple[Metric, ...] = (*CATALOGUE, *SESSIONS)
+"""What any process records: the pages of the documentation."""

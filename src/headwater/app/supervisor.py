@@ -7,7 +7,6 @@ after that it is started again for ever, with a pause that doubles while it keep
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 from asyncio.subprocess import Process
@@ -174,16 +173,3 @@ class Supervisor:
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
-
-
-async def stdin_closed() -> None:
-    """Return when the other end of this process's standard input is closed. For the child of a supervisor."""
-    reader = asyncio.StreamReader()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(os.dup(sys.stdin.fileno()), "rb")
-    )
-    try:
-        while await reader.read(1024):
-            pass
-    finally:
-        transport.close()
