@@ -18,6 +18,7 @@ _HOST = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
 _RESERVED = ("/v2/", "/livez/", "/readyz/", "/metrics/", "/healthz/", "/openapi/", "/openapi.json/")
 EVERY_NAMESPACE = "*"
 KEY_BYTES_MAX = 2048
+SUBJECT_BYTES_MAX = 512
 VALUE_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -146,13 +147,18 @@ class KeysConfig(Section, frozen=True):
             raise ValueError("active is one of ids")
 
 
+def _one_namespace() -> dict[str, NamespaceConfig]:
+    return {"sessions": NamespaceConfig(base="/sessions/v1/")}
+
+
 class SessionsConfig(Section, frozen=True):
     """Sessions: a service of its own, with its own process, data, keys and port."""
 
     listen: Annotated[str, doc("Address of the service as host:port.")] = "127.0.0.1:8081"
-    namespaces: Annotated[dict[str, NamespaceConfig], doc("The namespaces by name, `[a-z0-9_-]`.")] = {
-        "sessions": NamespaceConfig(base="/sessions/v1/")
-    }
+    namespaces: Annotated[
+        dict[str, NamespaceConfig],
+        doc("The namespaces by name, `[a-z0-9_-]`. Without any it is one, `sessions`, whose base is `/sessions/v1/`."),
+    ] = msgspec.field(default_factory=_one_namespace)
     data_dir: Annotated[str | None, doc("Directory of the data of sessions alone; none: `sessions` in the common `data_dir`.")] = None
     keys: Annotated[KeysConfig, doc("The service keys.")] = KeysConfig()
     strict: Annotated[Strictness, doc("`kask`: the drop-in refuses PUT and keys with a slash, as Kask does. `none`: it accepts both.")] = (
@@ -186,6 +192,8 @@ class SessionsConfig(Section, frozen=True):
         _check_clients(self.clients, self.namespaces)
         if self.misses_per_second <= 0:
             raise ValueError("misses_per_second is above 0")
+        if not 1 <= self.subject_bytes_max <= SUBJECT_BYTES_MAX:
+            raise ValueError(f"subject_bytes_max is 1 to {SUBJECT_BYTES_MAX} bytes")
         if any(_HOST.fullmatch(host) is None for host in self.hosts):
             raise ValueError("a host is a name in lower case or an address, IPv6 in brackets, without a port")
 
