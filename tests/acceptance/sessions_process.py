@@ -45,6 +45,7 @@ class SessionsProcess:
         folder: where it is started; data lie in `data`, its log in `sessions.log`.
         config: text of its configuration file, or None to run without one.
         command: how it is started, for variants of it.
+        environ: more of its environment.
         listen: its address; port 0 lets the system choose, and every later start uses the same one.
     """
 
@@ -52,8 +53,10 @@ class SessionsProcess:
     config: str | None = None
     command: Sequence[str] = (COMMAND,)
     listen: str = "127.0.0.1:0"
+    environ: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     _local: threading.local = field(default_factory=threading.local)
+    _connections: list[http.client.HTTPConnection] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         self.start()
@@ -85,7 +88,7 @@ class SessionsProcess:
             self.process = subprocess.Popen(
                 [*self.command, *arguments],
                 cwd=self.folder,
-                env=environment(**settings, **more),
+                env=environment(**{**settings, **self.environ, **more}),
                 stdin=subprocess.DEVNULL,
                 stdout=ready,
                 stderr=log,
@@ -115,6 +118,7 @@ class SessionsProcess:
             if connection is None or not kept:
                 host, _, port = self.listen.rpartition(":")
                 connection = http.client.HTTPConnection(host, int(port), timeout=ANSWER_MAX_S)
+                self._connections.append(connection)
             try:
                 connection.request(method, path, body=body, headers=dict(headers or {}))
                 with connection.getresponse() as answer:
@@ -129,14 +133,21 @@ class SessionsProcess:
             return found
         return Answer(0, {}, b"")
 
+    def hang_up(self) -> None:
+        """Close all connections; only when no other thread asks."""
+        while self._connections:
+            self._connections.pop().close()
+
     def kill(self) -> None:
         """SIGKILL, whatever it is doing."""
         if self.process is None:
+            self.hang_up()
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
         self.process = None
+        self.hang_up()
 
     def terminate(self) -> None:
         """SIGTERM, as an operator ends it; it must end with status 0 within 10 s."""

@@ -130,6 +130,8 @@ class Supervisor:
 
     async def _end(self) -> None:
         """SIGTERM, and SIGKILL when the child takes too long. Idempotent."""
+        if self._process is None:
+            return
         self._signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(END_TIME_MAX_S):
@@ -141,13 +143,13 @@ class Supervisor:
 
     async def _begin(self) -> None:
         environ = {name: value for name, value in self.environ.items() if name not in _NOT_INHERITED}
-        # A group of its own: a Ctrl-C at the terminal reaches the parent alone, which ends the child in its turn.
+        # A session of its own: a Ctrl-C at the terminal reaches the parent alone, which ends the child in its turn.
         self._process = await asyncio.create_subprocess_exec(
             *self.command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=environ,
-            process_group=0,
+            start_new_session=True,
             limit=ANNOUNCEMENT_BYTES_MAX,
         )
 
