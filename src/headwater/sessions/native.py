@@ -341,7 +341,7 @@ class NativeApi:
         return Response(201, msgspec.json.encode(minted), self._headers(header.etag, header.expires_ms), "application/json")
 
     def _revoked(self, client: Client, policy: Policy, scope: str) -> Response:
-        _log.warning("sessions_revoked", namespace=policy.name, scope=scope, client=client.name)
+        _log.warning("revocation_by_client", namespace=policy.name, scope=scope, client=client.name)
         return Response(204, b"", (_NO_STORE,))
 
 
