@@ -116,9 +116,9 @@ def test_conditions_that_are_not_known_are_refused_and_not_dropped(server: Sessi
     assert_problem(server.ask("PUT", f"{ROOT}/sessions/{key}", b"w", **headers), 400, "invalid-input")
     assert server.ask("GET", f"{ROOT}/sessions/{key}").body == b"v"
     if "If_None_Match" not in headers:
-        assert server.ask("GET", f"{ROOT}/sessions/{key}", **headers).status == 400
-    assert server.ask("DELETE", f"{ROOT}/sessions/{key}", **headers).status == 400
-    assert server.ask("POST", f"{ROOT}/sessions/{key}/touch", **headers).status == 400
+        assert server.ask("GET", f"{ROOT}/sessions/{key}", None, **headers).status == 400
+    assert server.ask("DELETE", f"{ROOT}/sessions/{key}", None, **headers).status == 400
+    assert server.ask("POST", f"{ROOT}/sessions/{key}/touch", None, **headers).status == 400
     assert server.ask("POST", ROOT, b"v", **headers).status == 400
 
 
@@ -260,11 +260,11 @@ def test_each_operation_takes_its_verb_in_its_namespace_and_all_refusals_are_ali
 def test_a_token_stands_beside_the_session(guarded: SessionsServer) -> None:
     key = minted(guarded, authorization="Bearer token-operator")
     named = {"authorization": f"Session {key}"}
-    assert guarded.ask("GET", f"{ROOT}/session", **named, client_authorization="Bearer token-app").status == 200
-    assert guarded.ask("GET", f"{ROOT}/session", **named).status == 401
+    assert guarded.ask("GET", f"{ROOT}/session", None, **named, client_authorization="Bearer token-app").status == 200
+    assert guarded.ask("GET", f"{ROOT}/session", None, **named).status == 401
     assert guarded.ask("GET", f"{ROOT}/session", authorization="Bearer token-app").status == 400
     twice = {**named, "client_authorization": "Bearer token-app"}
-    assert guarded.ask("GET", f"{ROOT}/sessions/{key}", **twice).status == 400, "named twice"
+    assert guarded.ask("GET", f"{ROOT}/sessions/{key}", None, **twice).status == 400, "named twice"
     assert guarded.metrics.value(REFUSED, interface="native") >= 1
 
 

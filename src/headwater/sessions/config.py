@@ -61,7 +61,7 @@ class NamespaceConfig(Section, frozen=True):
         """Refuse what could never work; ValueError becomes an InvalidConfig with the option's path."""
         if self.base is not None and (_BASE.fullmatch(self.base) is None or self.base.startswith(_RESERVED)):
             raise ValueError("base is a path such as /sessions/v1/ that begins and ends with / and is none of the service's own")
-        if min(self.ttl, self.idle or 1.0, self.absolute or 1.0) < 1.0:
+        if any(life is not None and life < 1 for life in (self.ttl, self.idle, self.absolute)):
             raise ValueError("ttl, idle and absolute are at least 1s")
         if not 1 <= self.key_bytes_max <= KEY_BYTES_MAX:
             raise ValueError(f"key_bytes_max is 1 to {KEY_BYTES_MAX} bytes")
