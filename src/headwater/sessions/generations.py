@@ -1,8 +1,8 @@
 """Which generation each subject and namespace has: the map in memory, kept near to the store.
 
 A row is valid only while it carries the current tokens. Tokens are random and compared for equality; no clock takes part. What is not in
-the store has the first generation. The map is read again every `REFRESH_S`; when it is older than `AGE_MAX_S`, the store is asked for each
-token, so a revocation is known everywhere that long after it became durable.
+the store has the first generation. The map is read again every `REFRESH_S`; where other processes can write to the store and the map is
+older than `AGE_MAX_S`, the store is asked for each token, so a revocation is known everywhere that long after it became durable.
 """
 
 from collections.abc import Sequence
@@ -33,8 +33,8 @@ class Generations:
 
     @property
     def stale(self) -> bool:
-        """Whether the map is too old to be believed."""
-        return self._clock.monotonic_s() - self._refreshed_s > AGE_MAX_S
+        """Whether the map is too old to be believed. Where no other process writes, it holds all that was ever revoked."""
+        return self._store.shared and self._clock.monotonic_s() - self._refreshed_s > AGE_MAX_S
 
     def current(self, scope: bytes) -> Token:
         """The token of a scope, from memory."""

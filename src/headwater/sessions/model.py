@@ -17,6 +17,7 @@ Version = NewType("Version", int)
 Token = NewType("Token", bytes)
 
 NEVER_MS = 1 << 62
+VERSION_TIME_SHIFT = 16
 TOKEN_BYTES = 16
 FIRST_TOKEN = Token(bytes(TOKEN_BYTES))
 """The generation of every subject and namespace that has never been revoked."""
@@ -154,6 +155,9 @@ class SessionHeader(msgspec.Struct, frozen=True, gc=False):
     etag: str
     subject: str | None
 
+    def __repr__(self) -> str:
+        return "SessionHeader(…)"
+
 
 class Session(msgspec.Struct, frozen=True, gc=False):
     """A live session; `expires_ms` is `NEVER_MS` if it has no end."""
@@ -163,6 +167,9 @@ class Session(msgspec.Struct, frozen=True, gc=False):
     expires_ms: int
     etag: str
     subject: str | None
+
+    def __repr__(self) -> str:
+        return "Session(…)"
 
 
 class Saved(msgspec.Struct, frozen=True, gc=False):
@@ -242,7 +249,7 @@ def expiry(head: Head, deadlines: Deadlines) -> int:
 
 def next_version(now_ms: int, *floors: int) -> Version:
     """A version above all `floors`, and above those of earlier runs as long as the wall clock does not go back."""
-    return Version(max(now_ms << 16, *(floor + 1 for floor in floors)))
+    return Version(max(now_ms << VERSION_TIME_SHIFT, *(floor + 1 for floor in floors)))
 
 
 class Standing(Enum):

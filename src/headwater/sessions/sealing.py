@@ -83,6 +83,9 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
     subject: str | None
     value: bytes | None
 
+    def __repr__(self) -> str:
+        return "Opened(…)"
+
 
 @dataclass(frozen=True)
 class Sealer:

@@ -57,7 +57,7 @@ from headwater.sessions.quotas import Quota
 from headwater.sessions.sealing import NONCE_BYTES, SUBJECT_BYTES_MAX, Opened, encode_deadline, encode_head
 from headwater.sessions.service_metrics import CONFLICTS, QUOTA_REFUSALS, RESEALED, REVOCATIONS, SAVES_UNCHANGED
 from headwater.sessions.upkeep import Upkeep
-from headwater.sessions.versions import SeenVersions
+from headwater.sessions.versions import SKEW_VERSIONS, SeenVersions
 
 logger = structlog.get_logger(__name__)
 
@@ -75,7 +75,7 @@ class Sessions:
         self._clock = clock
         self._ids = ids
         self._metrics = metrics
-        self._seen = SeenVersions()
+        self._seen = SeenVersions(tolerance=SKEW_VERSIONS if store.shared else 0)
         self._generations = Generations(store, clock=clock, ids=ids)
         self._finder = Finder(store, self._generations, self._seen, clock=clock, metrics=metrics)
         self._last_version = 0
@@ -171,14 +171,12 @@ class Sessions:
             raise
 
     async def delete(self, ns: str, key: bytes) -> None:
-        """End a session; durable when this returns. Nothing happens if there is none. Raises StorageFull, Overloaded, Unavailable."""
-        space = self._spaces[ns]
-        found = await self._finder.find(space, key)
-        if found.standing is Standing.POINTER:
-            successor, successor_key = await self._follow(space, found, key)
-            if successor.standing is not Standing.POINTER:
-                await self._remove(space, successor, successor_key)
-        await self._remove(space, found, key)
+        """End a session, and what it was rotated to; durable when this returns. Nothing happens if there is none.
+
+        Raises:
+            StorageFull, Overloaded, Unavailable: the session may still be there.
+        """
+        await self._delete(self._spaces[ns], key, HOPS_MAX)
 
     async def touch(self, ns: str, key: bytes, *, ttl_s: float | None = None) -> SessionHeader | None:
         """Let a session's time begin anew, as a save of the same value would; None if there is none."""
@@ -351,16 +349,23 @@ class Sessions:
         if fresh is not None and await self._put(space, self._at_active(space, found, key), fresh):
             self._metrics.inc(RESEALED)
 
-    async def _remove(self, space: Space, found: Found, key: bytes) -> None:
+    async def _delete(self, space: Space, key: bytes, hops: int) -> None:
+        """End what is stored under a key until nothing is left that could live.
+
+        What it was rotated to goes first, so that a repetition after a failure still finds the way there.
+        """
         for _ in range(ATTEMPTS_MAX):
-            if found.standing is Standing.BARRED or not found.stored:
+            found = await self._finder.find(space, key)
+            opened = found.opened
+            if not found.stored or found.standing is Standing.BARRED or (opened is not None and opened.value is None):
                 return
+            if found.standing is Standing.POINTER and hops > 0:
+                assert opened is not None and opened.value is not None
+                await self._delete(space, opened.value, hops - 1)
             failpoint("sessions.delete")
             if await self._end(space, found, key):
                 for id, version in found.stored.items():
                     self._seen.raise_to(id, version)
-                return
-            found = await self._finder.find(space, key)
         raise _contended()
 
     async def _end(self, space: Space, found: Found, key: bytes) -> bool:
@@ -377,12 +382,12 @@ class Sessions:
             expected, found.stored[found.id] = found.stored[found.id], head.version
             return await self._store.put(header, expected=expected)
         if len(space.desks) == 1:
-            await self._store.delete(dict.fromkeys(found.stored))
+            await self._store.delete(found.stored)
             space.quota.add(rows=-len(found.stored), bytes=-found.size_bytes)
             found.stored = {id: Version(version + 1) for id, version in found.stored.items()}
             return True
         ends = Deadlines(self._clock.now_ms() + DELETED_TOMBSTONE_MS, NEVER_MS)
-        for desk in space.desks:
+        for desk in reversed(space.desks):  # the row that counts last: until then everything is as it was
             id, record = desk.sealer.row_id(key), desk.sealer.record_key(key)
             version = self._version(found.stored.values(), id)
             head = Head(

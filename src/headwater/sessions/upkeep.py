@@ -122,7 +122,7 @@ class Upkeep:
         now_ms = self._clock.now_ms()
         kept: list[tuple[Head, int]] = []
         removed: dict[RowId, Version | None] = {}
-        reduced = 0
+        reduced: list[Row] = []
         for row in page:
             head, deadlines = decode_head(row.head), decode_deadline(row.deadline)
             if head is None or deadlines is None:
@@ -133,14 +133,15 @@ class Upkeep:
             if now_ms >= header_kept_until(head, deadlines, is_current=is_current):
                 removed[row.id] = head.version
             elif row.sealed_bytes and (not is_current or now_ms >= expiry(head, deadlines) + ENDED_HEADERS_KEPT_MS):
-                reduced += await self._store.put(Row(row.id, row.head, row.deadline, b""), expected=version_of(row))
+                reduced.append(Row(row.id, row.head, row.deadline, b""))
                 kept.append((head, fixed_bytes))
             else:
                 kept.append((head, fixed_bytes + row.sealed_bytes))
         if removed:
             await self._store.delete(removed)
-        self._metrics.inc(RECLAIMED, reduced + len(removed))
-        return kept, reduced + len(removed)
+        await asyncio.gather(*(self._store.put(row, expected=version_of(row)) for row in reduced))
+        self._metrics.inc(RECLAIMED, len(reduced) + len(removed))
+        return kept, len(reduced) + len(removed)
 
     def _desk(self, head: Head) -> Desk | None:
         space = self._spaces.get(head.namespace)

@@ -86,8 +86,8 @@ class SqliteSessionStore:
         await self.database.write(partial(_delete, rows=rows), frees_space=True)
 
     async def put_generations(self, generations: Sequence[Generation]) -> None:
-        """Put all of them in one transaction."""
-        await self.database.write(partial(_put_generations, generations=generations))
+        """Put all of them in one transaction. A revocation must not fail for want of space, and lets far more be reclaimed."""
+        await self.database.write(partial(_put_generations, generations=generations), frees_space=True)
 
     async def get_generation(self, scope: bytes) -> Generation | None:
         """The record: one search, on the calling thread."""
