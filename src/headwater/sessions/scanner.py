@@ -177,7 +177,8 @@ class _Walk:
             self._expect(b"}")
             return None
         if kind == b"E":
-            self._at += int(self._match(_ENUM)[1])
+            length = int(self._match(_ENUM)[1])
+            self._at += length
             self._expect(b'";')
             return None
         self._match(_SCALAR)
