@@ -197,6 +197,7 @@ events: {{listen: "127.0.0.1:0"}}
 propagation: {{listen: "127.0.0.1:0"}}
 purging: {{listen: "127.0.0.1:0"}}
 console: {{listen: "127.0.0.1:0"}}
+sessions: {{listen: "127.0.0.1:0"}}
 """
         )
         with serving("up", "--config", "headwater.yaml", cwd=tmp_path) as (process, ready):
