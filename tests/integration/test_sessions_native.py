@@ -17,7 +17,7 @@ from headwater.sessions.config import NamespaceConfig, SessionsConfig, Verb
 from headwater.sessions.metrics import OVER_BUDGET, REFUSED
 
 ROOT = "/v2/sessions"
-CLIENTS = {
+CLIENTS: dict[str, dict[str, tuple[Verb, ...]]] = {
     "app": {"sessions": (Verb.READ, Verb.WRITE, Verb.DELETE)},
     "minter": {"sessions": (Verb.MINT,)},
     "revoker": {"*": (Verb.REVOKE,)},
@@ -35,7 +35,7 @@ def server() -> Iterator[SessionsServer]:
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[SessionsServer]:
     namespaces = {"sessions": NamespaceConfig(base="/sessions/v1/"), "other": NamespaceConfig()}
-    clients = tuple(client(name, dict(grants)) for name, grants in CLIENTS.items())
+    clients = tuple(client(name, grants) for name, grants in CLIENTS.items())
     with serving(SessionsConfig(namespaces=namespaces, clients=clients)) as running:
         yield running
 

@@ -8,7 +8,7 @@ import pytest
 from headwater.http.messages import Client, Request
 from headwater.kernel.errors import Forbidden, InvalidInput, Overloaded, Unauthenticated
 from headwater.kernel.metrics import Metrics
-from headwater.sessions.clients import Callers, MissBudget, may, permit
+from headwater.sessions.clients import Callers, MissBudget
 from headwater.sessions.config import NamespaceConfig, SessionClientConfig, SessionsConfig, SheddingConfig, Verb
 from headwater.sessions.metrics import METRICS, SHED
 from headwater.sessions.quiet import KINDS_MAX, Seldom
@@ -50,9 +50,10 @@ def expected(name: str, verb: Verb, namespace: str) -> bool:
 
 @pytest.mark.parametrize(("name", "verb", "namespace"), list(itertools.product(GRANTS, Verb, (*NAMESPACES, "absent", "*"))))
 def test_the_matrix_of_clients_verbs_and_namespaces(name: str, verb: Verb, namespace: str) -> None:
-    client = Callers(CONFIG).identify(bearer(name))
+    callers = Callers(CONFIG)
+    client = callers.identify(bearer(name))
     assert client.name == name
-    assert may(client, verb, namespace) == expected(name, verb, namespace)
+    assert callers.may(client, verb, namespace) == expected(name, verb, namespace)
 
 
 @pytest.mark.parametrize(
@@ -80,10 +81,10 @@ def test_refusals_are_one_and_the_same(headers: list[tuple[bytes, bytes]]) -> No
     refusals = set()
     for verb, namespace in itertools.product(Verb, (*NAMESPACES, "absent")):
         with pytest.raises(Unauthenticated) as refused:
-            permit(client, verb, namespace)
+            callers.permit(client, verb, namespace)
         refusals.add((refused.value.code, refused.value.detail, refused.value.where))
     with pytest.raises(Unauthenticated) as known:
-        permit(callers.identify(bearer("reader")), Verb.WRITE, "wiki")
+        callers.permit(callers.identify(bearer("reader")), Verb.WRITE, "wiki")
     assert refusals == {(known.value.code, known.value.detail, known.value.where)}
 
 
@@ -97,7 +98,7 @@ def test_the_token_stands_beside_a_session_or_in_its_place() -> None:
 def test_without_clients_everybody_on_this_machine_may_do_everything_and_no_page_in_a_browser() -> None:
     callers = Callers(SessionsConfig())
     assert len(callers) == 0
-    assert all(may(callers.identify([]), verb, "sessions") for verb in Verb)
+    assert all(callers.may(callers.identify([]), verb, "sessions") for verb in Verb)
     callers.check_origin(request("POST"))
     callers.check_origin(request("GET", origin="https://evil.example"))
     with pytest.raises(Forbidden):
@@ -124,8 +125,8 @@ def test_targets_for_proxies_are_refused() -> None:
 def test_clients_can_be_exchanged_while_the_service_runs() -> None:
     callers = Callers(CONFIG)
     callers.take(SessionsConfig(namespaces=NAMESPACES, clients=CONFIG.clients[1:]))
-    assert not may(callers.identify(bearer("app")), Verb.READ, "wiki")
-    assert may(callers.identify(bearer("reader")), Verb.READ, "wiki")
+    assert not callers.may(callers.identify(bearer("app")), Verb.READ, "wiki")
+    assert callers.may(callers.identify(bearer("reader")), Verb.READ, "wiki")
 
 
 def test_a_budget_of_misses_runs_out_and_fills_up_again_for_each_client() -> None:

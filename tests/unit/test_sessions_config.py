@@ -90,6 +90,7 @@ TOKEN = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8"
         ("namespaces: {a: {key_bytes_max: 4KiB}}", "key_bytes_max"),
         ("namespaces: {a: {value_bytes_max: 0B}}", "value_bytes_max"),
         ("clients: [{name: A B, token_sha256: " + TOKEN + ", grants: {}}]", "client's name"),
+        ("clients: [{name: anonymous, token_sha256: " + TOKEN + ", grants: {}}]", "client's name"),
         ("clients: [{name: a, token_sha256: " + TOKEN + ", grants: {nope: [read]}}]", "no namespace"),
         ("clients: [{name: a, token_sha256: abc, grants: {}}]", "token_sha256"),
         (

@@ -97,8 +97,8 @@ class SessionClientConfig(Section, frozen=True):
 
     def __post_init__(self) -> None:
         """Refuse what could never work."""
-        if _NAME.fullmatch(self.name) is None:
-            raise ValueError("a client's name is 1 to 64 of a-z, 0-9, _ and -")
+        if _NAME.fullmatch(self.name) is None or self.name == "anonymous":
+            raise ValueError("a client's name is 1 to 64 of a-z, 0-9, _ and -, and not anonymous, which is nobody's")
 
 
 class SessionHttpLimits(HttpLimits, frozen=True):

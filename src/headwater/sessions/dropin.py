@@ -26,7 +26,6 @@ from headwater.kernel.errors import (
     Unauthenticated,
 )
 from headwater.sessions import kask
-from headwater.sessions.clients import may, permit
 from headwater.sessions.config import Strictness, Verb
 from headwater.sessions.errors import QuotaExceeded, Revoked
 from headwater.sessions.gate import Gate
@@ -122,7 +121,7 @@ class DropIn:
             raise InvalidInput("the method is not supported")
         check_key_length(place.key, self._policies[place.namespace].key_bytes_max)
         client = self._gate.callers.caller(request)
-        permit(client, _VERBS[method], place.namespace)
+        self._gate.callers.permit(client, _VERBS[method], place.namespace)
         match method:
             case "GET":
                 return await self._read(client, place)
@@ -151,8 +150,9 @@ class DropIn:
         if not value:
             self._note("Request body is empty", request)
             raise InvalidInput("the body is empty")
+        may_read = self._gate.callers.may(client, Verb.READ, place.namespace)
         with self._gate.shedding.write(lambda: self._service.is_anonymous(value)):
-            await self._service.save(place.namespace, place.key, value, may_read=may(client, Verb.READ, place.namespace))
+            await self._service.save(place.namespace, place.key, value, may_read=may_read)
         return _CREATED
 
     def _fault_of(self, error: HeadwaterError, request: Request, base: str) -> Response:

@@ -16,7 +16,7 @@ from headwater.http.guard import check_length
 from headwater.http.messages import Client, Request, Response, Route
 from headwater.kernel.clock import Clock
 from headwater.kernel.errors import InvalidInput, NotFound, Unauthenticated
-from headwater.sessions.clients import TooManyMisses, may, permit
+from headwater.sessions.clients import TooManyMisses
 from headwater.sessions.config import Verb
 from headwater.sessions.errors import ConditionFailed
 from headwater.sessions.gate import Gate
@@ -211,7 +211,7 @@ class NativeApi:
         call = self._call(request, Verb.MINT if condition is ABSENT else Verb.WRITE)
         ttl_s, subject = _ttl_s(request), self._subject(request)
         value = await self._value(request, call.policy)
-        may_read = may(call.client, Verb.READ, call.namespace)
+        may_read = self._gate.callers.may(call.client, Verb.READ, call.namespace)
         with self._gate.shedding.write(lambda: self._service.is_anonymous(value)):
             try:
                 saved = await self._service.save(
@@ -275,7 +275,7 @@ class NativeApi:
         self._gate.callers.check_origin(request)
         name = request.params["namespace"]
         try:
-            permit(request.client, verb, name)
+            self._gate.callers.permit(request.client, verb, name)
         except Unauthenticated:
             self._gate.count_refused("native")
             raise
