@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from headwater.http.auth import refuse_pages_of_others
 from headwater.http.messages import Client, Request
@@ -15,10 +16,21 @@ from headwater.kernel.clock import Clock
 from headwater.kernel.errors import HeadwaterError, InvalidInput, Retry, Unauthenticated
 from headwater.sessions.config import EVERY_NAMESPACE, SessionClientConfig, SessionsConfig, Verb
 
-_STRANGER = Client("anonymous")
+_NOBODY = "anonymous"
 _PORT = re.compile(r":[0-9]{0,5}\Z")
 _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _BROWSER_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller(Client):
+    """A client of this service.
+
+    Attributes:
+        rights: one byte for each namespace and verb, and a last one for what does not exist; so looking takes the same time for all.
+    """
+
+    rights: bytes = b""
 
 
 class TooManyMisses(HeadwaterError):
@@ -37,19 +49,21 @@ class Callers:
 
     def __init__(self, config: SessionsConfig) -> None:
         self._namespaces = tuple(config.namespaces)
-        self._known: tuple[tuple[bytes, Client], ...] = ()
+        self._known: tuple[tuple[bytes, Caller], ...] = ()
         columns = [_column(namespace, verb) for namespace in self._namespaces for verb in Verb]
         self._columns = {column: number for number, column in enumerate(columns)}
-        self._rights: dict[str, bytes] = {}
+        self._stranger = Caller(_NOBODY)
         self._hosts: frozenset[str] | None = None
         self.take(config)
 
     def take(self, config: SessionsConfig) -> None:
         """Take over the clients and hosts of `config`."""
-        self._known = tuple((bytes.fromhex(client.token_sha256), Client(client.name)) for client in config.clients)
-        # What a client may do is one byte for each column, and a last one for what does not exist: to look at it takes the same time.
-        self._rights = {client.name: bytes([*(_has(client, column) for column in self._columns), 0]) for client in config.clients}
-        self._rights[_STRANGER.name] = bytes([not config.clients] * (len(self._columns) + 1))
+        known = []
+        for client in config.clients:
+            rights = bytes([*(_has(client, column) for column in self._columns), 0])
+            known.append((bytes.fromhex(client.token_sha256), Caller(client.name, rights=rights)))
+        self._known = tuple(known)
+        self._stranger = Caller(_NOBODY, rights=bytes([not known] * (len(self._columns) + 1)))
         loopback = _LOOPBACK_HOSTS if not config.clients else None
         self._hosts = frozenset(config.hosts) if config.hosts else loopback
 
@@ -72,11 +86,11 @@ class Callers:
     def _of(self, authorization: str, client_authorization: str) -> Client:
         one, other = _bearer(authorization), _bearer(client_authorization)
         digest = hashlib.sha256((one or other).encode("latin-1", "replace")).digest()
-        client = _STRANGER
+        client = self._stranger
         for known, candidate in self._known:
             # Chosen by index, not by a branch: a match takes no other way than none.
             client = (client, candidate)[hmac.compare_digest(known, digest)]
-        return _STRANGER if one and other else client
+        return self._stranger if one and other else client
 
     def check_origin(self, request: Request) -> None:
         """Refuse what no program that uses the service sends: targets for proxies, foreign hosts, posts of pages in a browser.
@@ -103,7 +117,8 @@ class Callers:
 
     def may(self, client: Client, verb: Verb, namespace: str) -> bool:
         """Whether `client` may do `verb` in `namespace`."""
-        return self._rights[client.name][self._columns.get(_column(namespace, verb), -1)] == 1
+        assert isinstance(client, Caller)
+        return client.rights[self._columns.get(_column(namespace, verb), -1)] == 1
 
 
 def _column(namespace: str, verb: Verb) -> str:
