@@ -104,7 +104,7 @@ def _desk(sealer: Sealer, ids: Ids) -> Desk:
     key = ids.token(32)
     id, record = sealer.row_id(key), sealer.record_key(key)
     head = Head(Kind.VALUE, sealer.key.id, Version(0), 0, NEVER_MS, sealer.namespace, FIRST_TOKEN, NO_SUBJECT, FIRST_TOKEN)
-    opened = Opened(head, Deadlines(NEVER_MS, NEVER_MS), None, bytes(DECOY_BYTES))
+    opened = Opened(head, Deadlines(0, NEVER_MS), None, bytes(DECOY_BYTES))  # expired, as most misses are that were a session once
     return Desk(sealer, sealer.scope(), record, sealer.seal(record, opened, id=id, nonce=ids.token(NONCE_BYTES)))
 
 
@@ -139,28 +139,23 @@ class Finder:
         id, record = sealer.row_id(key), sealer.record_key(key)
         floor = self._seen.floor(id)
         row = await self._store.get(id)
-        opened = sealer.open(desk.decoy_key, desk.decoy, id=desk.decoy.id) if row is None else sealer.open(record, row, id=id)
+        is_there = row is not None
+        looked_at, its_key = (row, record) if row is not None else (desk.decoy, desk.decoy_key)
+        opened = sealer.open(its_key, looked_at, id=looked_at.id)
         if opened is None:
             self._reject("altered")
             return Found(Standing.GONE, desk, id, record), row
         head = opened.head
         if self._generations.stale:
             await self._generations.read_through((desk.scope, head.subject))
-        standing = judge(
-            head,
-            opened.deadlines,
-            has_value=opened.value is not None,
-            is_current=self.is_current(desk.scope, head),
-            now_ms=self._clock.now_ms(),
-        )
-        if row is None:
-            return Found(Standing.GONE, desk, id, record), None
-        if head.version < floor:
+        is_current = self.is_current(desk.scope, head)
+        standing = judge(head, opened.deadlines, has_value=opened.value is not None, is_current=is_current, now_ms=self._clock.now_ms())
+        if is_there and head.version < floor:
             self._reject("put back")
             return Found(Standing.GONE, desk, id, record), row
-        if head.version > floor:
+        if is_there and head.version > floor:
             self._seen.raise_to(id, head.version)
-        return Found(standing, desk, id, record, opened), row
+        return Found(standing if is_there else Standing.GONE, desk, id, record, opened if is_there else None), row
 
     def is_current(self, scope: bytes, head: Head) -> bool:
         """Whether a row carries the current generations of its namespace and its subject."""
@@ -170,7 +165,7 @@ class Finder:
     def tokens(self, scope: bytes, subject: bytes) -> tuple[Token, Token]:
         """The current generations of a namespace and of a subject in it."""
         current = self._generations.current
-        return current(scope), FIRST_TOKEN if subject == NO_SUBJECT else current(subject)
+        return current(scope), current(subject)  # no subject is a scope that nobody revokes
 
     def _reject(self, reason: str) -> None:
         self._metrics.inc(ROWS_REJECTED, reason=reason)  # not logged: whoever can damage rows could fill the log

@@ -270,10 +270,11 @@ def judge(head: Head, deadlines: Deadlines, *, has_value: bool, is_current: bool
         is_current: whether it carries the current generations.
         now_ms: the wall clock.
     """
-    leads_nowhere = head.kind is Kind.POINTER and (not has_value or now_ms >= expiry(head, deadlines))
+    end_ms = expiry(head, deadlines)
+    leads_nowhere = head.kind is Kind.POINTER and (not has_value or now_ms >= end_ms)
     if not is_current or leads_nowhere:
-        return Standing.BARRED if now_ms < expiry(head, deadlines) + REVOKED_HEADERS_KEPT_MS else Standing.GONE
-    if now_ms >= expiry(head, deadlines):
+        return Standing.BARRED if now_ms < end_ms + REVOKED_HEADERS_KEPT_MS else Standing.GONE
+    if now_ms >= end_ms:
         has_ended = head.absolute_ms <= now_ms < head.absolute_ms + ENDED_HEADERS_KEPT_MS and head.kind is Kind.VALUE
         return Standing.BARRED if has_ended else Standing.GONE
     if not has_value or head.kind is Kind.TOMBSTONE:

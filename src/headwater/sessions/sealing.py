@@ -143,7 +143,7 @@ class Sealer:
             return None
         (length,) = _LENGTH.unpack_from(content)
         start = _LENGTH.size + length
-        subject = content[_LENGTH.size : start].decode() if length else None
+        subject = content[_LENGTH.size : start].decode() or None
         return Opened(fields, deadlines, subject, content[start:])
 
 

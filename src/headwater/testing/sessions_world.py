@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+from headwater.kernel.ids import Ids
 from headwater.kernel.metrics import Metrics
 from headwater.sessions.engines.memory import MemorySessionStore
 from headwater.sessions.keys import KeyRing, ring_of
@@ -30,12 +31,17 @@ class SessionsWorld:
     """
 
     def __init__(
-        self, *policies: Policy, store: SessionStore | None = None, key_ids: tuple[int, ...] = (1,), clock: ManualClock | None = None
+        self,
+        *policies: Policy,
+        store: SessionStore | None = None,
+        key_ids: tuple[int, ...] = (1,),
+        clock: ManualClock | None = None,
+        ids: Ids | None = None,
     ) -> None:
         self.memory = MemorySessionStore()
         self.store: SessionStore = store or self.memory
         self.clock = clock or ManualClock()
-        self.ids = SequentialIds()
+        self.ids: Ids = ids or SequentialIds()
         self.metrics = Metrics(SERVICE_METRICS)
         self._policies = policies or (Policy(SPACE),)
         self._key_ids = key_ids

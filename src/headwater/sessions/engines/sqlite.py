@@ -19,7 +19,11 @@ from headwater.sqlite import Database, Platform, StorageConfig, load_migrations
 from headwater.sqlite.errors import translate, translated
 from headwater.sqlite.queries import fetch_all, fetch_one
 
-_GET = "SELECT head, deadline, sealed FROM session WHERE id = ?"
+_GET = """
+    SELECT 1, head, deadline, sealed FROM session WHERE id = ?
+    UNION ALL SELECT 0, head, deadline, sealed FROM decoy WHERE one = 1
+    LIMIT 1
+"""
 _HEAD = "SELECT head FROM session WHERE id = ?"
 _PUT = "INSERT INTO session (id, head, deadline, sealed) VALUES (?, ?, ?, ?)"
 _UPDATE = "UPDATE session SET head = ?, deadline = ?, sealed = ? WHERE id = ?"
@@ -68,10 +72,9 @@ class SqliteSessionStore:
             if known is None:
                 raise
             raise known from error
-        if not found:
-            return None
-        head, deadline, sealed = found[0]
-        return Row(id, head, deadline, sealed)  # type: ignore[arg-type] # the table is STRICT
+        is_there, head, deadline, sealed = found[0]
+        row = Row(id, head, deadline, sealed)  # type: ignore[arg-type] # the table is STRICT
+        return row if is_there else None
 
     async def put(self, row: Row, *, expected: Version | None, clears: Sequence[RowId] = ()) -> bool:
         """Compare and set in one transaction, `clears` included."""
