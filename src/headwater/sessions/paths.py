@@ -75,7 +75,7 @@ class Paths:
         for base, namespace in self._bases.items():
             if path.startswith(base):
                 key = path[len(base) :]
-                if key and "/" not in key and _DOT.sub(".", key) not in (".", ".."):
+                if key and "/" not in key and not (key[0] in ".%" and _DOT.sub(".", key) in (".", "..")):
                     return KeyPath(base, namespace, key.encode() if self._strict else decode_key(key))
         return self._no_key(path)
 

@@ -6,6 +6,9 @@ the thousand, and losing one of those costs nobody anything; a refused read woul
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import cast
+
+from prometheus_client import Gauge
 
 from headwater.kernel.errors import Overloaded
 from headwater.kernel.metrics import Metrics
@@ -19,6 +22,7 @@ class Shedding:
     def __init__(self, config: SheddingConfig, metrics: Metrics) -> None:
         self._config = config
         self._metrics = metrics
+        self._gauge = cast(Gauge, metrics.child(WRITES_UNDER_WAY))
         self.under_way = 0
 
     def check_room(self) -> None:
@@ -38,11 +42,11 @@ class Shedding:
         self.check_room()
         self.under_way += 1
         try:
-            self._metrics.set(WRITES_UNDER_WAY, self.under_way)
+            self._gauge.set(self.under_way)
             yield
         finally:
             self.under_way -= 1
-            self._metrics.set(WRITES_UNDER_WAY, self.under_way)
+            self._gauge.set(self.under_way)
 
     def _shed(self, kind: str) -> Overloaded:
         self._metrics.inc(SHED, kind=kind)
