@@ -98,13 +98,28 @@ class Sealer:
     def _prefix(self) -> bytes:
         return _with_length(self.namespace.encode())
 
+    # These begin with key and namespace; a copy goes on with the key of a session. `hmac.digest` lets go of the interpreter in every call,
+    # and the event loop would queue up behind the writer thread three times per request.
+
+    @cached_property
+    def _rows(self) -> hmac.HMAC:
+        return hmac.new(self.key.of_rows, self._prefix, "sha256")
+
+    @cached_property
+    def _records(self) -> hmac.HMAC:
+        return hmac.new(self.key.of_records, self._prefix, "sha512")
+
     def row_id(self, session_key: bytes) -> RowId:
         """Where the session is stored."""
-        return RowId(hmac.digest(self.key.of_rows, self._prefix + _with_length(session_key), "sha256"))
+        begun = self._rows.copy()
+        begun.update(_with_length(session_key))
+        return RowId(begun.digest())
 
     def record_key(self, session_key: bytes) -> RecordKey:
         """What seals the session."""
-        both = hmac.digest(self.key.of_records, self._prefix + _with_length(session_key), "sha512")
+        begun = self._records.copy()
+        begun.update(_with_length(session_key))
+        both = begun.digest()
         return RecordKey(both[:32], both[32:])
 
     def scope(self, subject: str | None = None) -> bytes:
@@ -189,7 +204,7 @@ def encode_deadline(record: RecordKey, deadlines: Deadlines, *, id: RowId, head:
 
 
 def _authenticate(record: RecordKey, times: bytes, id: RowId, head: bytes) -> bytes:
-    return hmac.digest(record.authentication, times + id + head, "sha256")[:_MAC_BYTES]
+    return hmac.new(record.authentication, times + id + head, "sha256").digest()[:_MAC_BYTES]
 
 
 def _with_length(part: bytes) -> bytes:

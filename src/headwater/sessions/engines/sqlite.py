@@ -57,6 +57,7 @@ class SqliteSessionStore:
         database = await Database.open(
             path, name="sessions", migrations=migrations, metrics=metrics, clock=clock, config=storage, platform=platform
         )
+        await database.write(_overwrite_what_is_removed)
         return cls(database)
 
     async def close(self) -> None:
@@ -107,6 +108,11 @@ class SqliteSessionStore:
         """In a background thread."""
         found = await self.database.read(lambda connection: fetch_all(connection, _PAGE, (after or b"", limit)))
         return [RowOutline(*columns) for columns in found]
+
+
+def _overwrite_what_is_removed(connection: apsw.Connection) -> None:
+    """A session that has ended leaves nothing in the file that its key could still open."""
+    connection.pragma("secure_delete", True)
 
 
 def _generation(found: tuple[object, ...]) -> Generation:
