@@ -134,9 +134,9 @@ class SessionsProcess:
             ring = ring_in_use(places, config.sessions.keys, self.ids)
             if self._service is None or self._api is None:
                 return
+            self._api.reload(config.sessions)
             self._service.use_keys(ring)
             say_writing_key(places, ring)
-            self._api.reload(config.sessions)
         except HeadwaterError as error:
             self.metrics.inc(RELOADS, result="refused")
             _logger.error("config_refused", where=error.where, detail=error.detail)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from headwater.http.application import Manner, Privacy
+from headwater.http.auth import demand_clients
+from headwater.http.config import parse_listen
 from headwater.http.messages import Fallback, Route
 from headwater.kernel.clock import Clock
 from headwater.kernel.metrics import Metrics
@@ -40,5 +42,10 @@ class SessionsApi:
         return Manner(fallback, Privacy.PATHS)
 
     def reload(self, config: SessionsConfig) -> None:
-        """Take over the clients and hosts of `config`; all else takes effect at the next start."""
+        """Take over the clients and hosts of `config`; all else takes effect at the next start.
+
+        Raises:
+            InvalidConfig: it names no clients, and other machines reach the address that is listened on; nothing was taken over.
+        """
+        demand_clients(parse_listen(self._gate.config.listen)[0], config.clients)
         self._gate.callers.take(config)
