@@ -1,12 +1,11 @@
-"""Sessions: an isolated, encrypted, expiring store of login sessions. Imports the kernel, `http` and `sqlite`, and no other service.
+"""Sessions: an isolated, encrypted, expiring store of login sessions.
 
-service         use cases: save, read, end, rotate, revoke; with `finding` (looking up), `upkeep` (beside the requests), `versions`
-model, errors   values and the decisions about them, pure; what can stand in the way of a write
-sealing, keys   how a session becomes a row, pure; the ring of service keys and its files
-generations     what revokes a subject or a namespace; `quotas` is how much a namespace may take
-scanner         whose session a value is, where MediaWiki wrote it, pure
-ports           what is needed of a database; `engines` do it
-api             HTTP: joins `dropin` (in the manner of `kask`, below `paths`) and `native`
-gate            what both interfaces ask first: `clients` and their budgets, `shedding`; `quiet` keeps logs short
-config          namespaces, clients and limits; `metrics`, and `service_metrics` of what happens behind requests
+service         what can be done with sessions, over `finding` (look-ups, a miss as costly as a hit) and `upkeep` (what goes on beside them)
+model           values, and the decisions that need neither keys nor storage
+sealing         how a session becomes a row that tells nothing; `keys` has the service keys, `versions` what was seen of rows
+generations     which sessions are revoked; `quotas` how much a namespace may take; `scanner` whose session a value is
+ports           what is needed of a database; `engines` are two of them
+dropin          as Kask answers, `kask` in which words; `native` as it should be; `api` joins both
+gate            who may do what: `clients`, `paths` and `shedding`; `quiet` keeps the log short
+config          and `errors` and `metrics`, as in every room; `service_metrics` are those of what happens behind the requests
 """
