@@ -203,3 +203,12 @@ def test_a_deadline_put_back_or_taken_from_another_version_extends_nothing() -> 
         assert await world.value(KEY) is None
 
     run(work, Policy(SPACE, ttl_s=10))
+
+
+def test_keys_that_can_be_guessed_are_safe_from_who_has_the_database_alone() -> None:
+    """What `key_entropy: low` declares: whoever has the service keys too can try every key there is, and nobody else can."""
+    row = seal(opened(b"secret"), key=b"0042")
+    guesses = [b"%04d" % guess for guess in range(10_000)]
+    stranger = Sealer(derive(KeyId(1), bytes(32)), "n")
+    assert not any(stranger.row_id(guess) == row.id or stranger.open(stranger.record_key(guess), row, id=row.id) for guess in guesses)
+    assert [guess for guess in guesses if SEALER.row_id(guess) == row.id] == [b"0042"]

@@ -210,7 +210,7 @@ class Sessions:
                 return None
             new_key = self._new_key()
             sealer = space.desks[0].sealer
-            moved = await self._fresh(space, live, live.subject, found)
+            moved = await self._fresh(space, found, live.subject)
             if moved is None:
                 continue
             new_id = sealer.row_id(new_key)
@@ -270,7 +270,7 @@ class Sessions:
                     return Saved(False, False, _header(live, deadlines))
                 continue
             subject = draft.subject if draft.subject is not None or live is None else live.subject
-            fresh = await self._fresh(space, live, subject, found, draft)
+            fresh = await self._fresh(space, found, subject, draft)
             if fresh is None:
                 continue
             saved = Saved(live is None, True, _header(fresh, fresh.deadlines))
@@ -280,14 +280,13 @@ class Sessions:
             self._metrics.inc(CONFLICTS)
         raise _contended()
 
-    async def _fresh(
-        self, space: Space, live: Opened | None, subject: str | None, found: Found, draft: "Draft | None" = None
-    ) -> Opened | None:
-        """A session to be written under the active service key: new, or in place of `live`. None if that has been revoked meanwhile.
+    async def _fresh(self, space: Space, found: Found, subject: str | None, draft: "Draft | None" = None) -> Opened | None:
+        """A session to be written under the active service key: new, or in place of a live one. None if that has been revoked meanwhile.
 
         Without a draft the value and its deadlines stay. The generations are taken after the last time other tasks could run, and in the
-        same moment it is seen that `live` still had its own.
+        same moment it is seen that the live one still had its own.
         """
+        live = found.live
         desk, now_ms, policy = space.desks[0], self._clock.now_ms(), space.policy
         scope = NO_SUBJECT if subject is None else desk.sealer.scope(subject)
         if self._generations.stale:
@@ -345,7 +344,7 @@ class Sessions:
         live = found.live
         if live is None or found.desk is space.desks[0]:
             return
-        fresh = await self._fresh(space, live, live.subject, found)
+        fresh = await self._fresh(space, found, live.subject)
         if fresh is not None and await self._put(space, self._at_active(space, found, key), fresh):
             self._metrics.inc(RESEALED)
 
