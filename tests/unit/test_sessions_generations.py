@@ -2,8 +2,9 @@
 
 import asyncio
 
+from headwater.kernel.errors import Unavailable
 from headwater.sessions.engines.memory import MemorySessionStore
-from headwater.sessions.model import Policy
+from headwater.sessions.model import Generation, Policy
 from headwater.testing.clock import ManualClock
 from headwater.testing.sessions_world import SPACE, SessionsWorld
 
@@ -98,3 +99,21 @@ def test_a_delete_is_not_undone_by_a_process_whose_clock_is_behind() -> None:
         await behind.sessions.stop()
 
     asyncio.run(work())
+
+
+def test_a_store_that_cannot_be_read_makes_sessions_unready_and_comes_back() -> None:
+    async def work(world: SessionsWorld) -> None:
+        assert await world.sessions.ready() is None
+        original = world.memory.generations_since
+
+        async def fail(sequence: int, *, limit: int) -> list[Generation]:
+            raise Unavailable("the disk fails")
+
+        world.memory.generations_since = fail  # type: ignore[method-assign]
+        await world.clock.run_for(0.5)
+        assert await world.sessions.ready() is not None
+        world.memory.generations_since = original  # type: ignore[method-assign]
+        await world.clock.run_for(0.5)
+        assert await world.sessions.ready() is None
+
+    asyncio.run(SessionsWorld().run(work))

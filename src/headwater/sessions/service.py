@@ -94,7 +94,7 @@ class Sessions:
 
     async def ready(self) -> str | None:
         """Why sessions cannot be served, or None."""
-        return self._upkeep.trouble
+        return self._upkeep.trouble()
 
     def use_keys(self, ring: KeyRing) -> None:
         """Work with this ring from now on; operations under way end with the one before."""

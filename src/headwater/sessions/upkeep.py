@@ -29,14 +29,10 @@ ERRANDS_MAX = 64
 
 
 class Upkeep:
-    """Runs beside the service, from `start` to `stop`.
-
-    Attributes:
-        trouble: why the generations cannot be kept up to date, or None.
-    """
+    """Runs beside the service, from `start` to `stop`."""
 
     def __init__(self, store: SessionStore, generations: Generations, finder: Finder, *, clock: Clock, metrics: Metrics) -> None:
-        self.trouble: str | None = None
+        self._unknown = False
         self._store = store
         self._generations = generations
         self._finder = finder
@@ -50,6 +46,12 @@ class Upkeep:
         """Begin, for these namespaces."""
         self.use(spaces)
         self._loops = [asyncio.create_task(self._refresh()), asyncio.create_task(self._walk())]
+
+    def trouble(self) -> str | None:
+        """Why it cannot be known which sessions are revoked, or None."""
+        if any(loop.done() for loop in self._loops):
+            return "what runs beside the sessions has ended"
+        return "the generations of sessions cannot be read" if self._unknown else None
 
     def use(self, spaces: Mapping[str, Space]) -> None:
         """Work for these namespaces from now on."""
@@ -79,11 +81,11 @@ class Upkeep:
             await self._clock.sleep(REFRESH_S)
             try:
                 await self._generations.refresh()
-                self.trouble = None
+                self._unknown = False
             except HeadwaterError as error:
-                if self.trouble is None:
+                if not self._unknown:
                     logger.error("sessions_generations_unknown", code=error.code)
-                self.trouble = "the generations of sessions cannot be read"
+                self._unknown = True
             self._metrics.set(GENERATIONS, len(self._generations))
 
     async def _walk(self) -> None:
