@@ -135,6 +135,7 @@ class SessionsProcess:
 
     def hang_up(self) -> None:
         """Close all connections; only when no other thread asks."""
+        self._local = threading.local()  # a connection that was closed would open itself again, unseen
         while self._connections:
             self._connections.pop().close()
 

@@ -119,16 +119,20 @@ class Finder:
         self._metrics = metrics
 
     async def find(self, space: Space, key: bytes) -> Found:
-        """What there is under `key`. The first row in the order of the service keys counts; all are looked at."""
+        """What there is under `key`. The first row in the order of the service keys counts; all are looked at, the active key's last.
+
+        A row moves to the active key meanwhile in one step, or first appears there and then goes: whoever looks in the order in which it
+        moves cannot miss it.
+        """
         found: Found | None = None
         stored: dict[RowId, Version] = {}
         size_bytes = 0
-        for desk in space.desks:
+        for desk in reversed(space.desks):
             each, row = await self._find_at(desk, key)
             if row is not None:
                 stored[row.id] = version_of(row)
                 size_bytes += row.size_bytes
-            if found is None or (found.opened is None and each.opened is not None):
+            if found is None or found.opened is None or each.opened is not None:
                 found = each
         assert found is not None, "a ring has keys"
         found.stored, found.size_bytes = stored, size_bytes
