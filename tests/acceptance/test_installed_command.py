@@ -278,12 +278,15 @@ def ask(demo: pathlib.Path, *arguments: str) -> list[Any]:
 
 
 def test_status(demo: pathlib.Path) -> None:
-    (answer,) = ask(demo, "status")
+    roles = ("events", "propagation", "purging", "console")  # the demo has no sessions
+    (answer,) = ask(demo, "status", *roles)
     assert {name for name, role in answer.items() if role["ready"]} == {"events", "propagation", "purging", "console"}
     assert answer["propagation"]["status"]["wikis"][0]["pages"] > 250
-    people = headwater("status", "--config", "headwater.yaml", cwd=demo)
+    people = headwater("status", *roles, "--config", "headwater.yaml", cwd=demo)
     assert people.returncode == 0
     assert "rivers" in people.stdout
+    assert headwater("status", "sessions", "--config", "headwater.yaml", cwd=demo).returncode == 4
+    assert headwater("status", "nobody", "--config", "headwater.yaml", cwd=demo).returncode == 2
 
 
 def test_explain(demo: pathlib.Path) -> None:

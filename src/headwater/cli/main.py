@@ -116,12 +116,17 @@ def check(config: ConfigOption = None, json: JsonOption = False) -> None:
 
 
 @app.command()
-def status(config: ConfigOption = None, token: TokenOption = None, json: JsonOption = False) -> None:
+def status(
+    roles: Annotated[list[str] | None, typer.Argument(help="Only these roles; without any, all.", metavar="[ROLE]…")] = None,
+    config: ConfigOption = None,
+    token: TokenOption = None,
+    json: JsonOption = False,
+) -> None:
     """Ask every role how it is: ready or why not, pages stale, purges waiting, dead letters."""
     from headwater.cli.asking import show_status
 
     with errors_as_exits(as_json=json):
-        raise typer.Exit(show_status(config, token=token, as_json=json))
+        raise typer.Exit(show_status(config, tuple(roles or ()), token=token, as_json=json))
 
 
 @doctor.command("sessions")
