@@ -197,6 +197,7 @@ events: {{listen: "127.0.0.1:0"}}
 propagation: {{listen: "127.0.0.1:0"}}
 purging: {{listen: "127.0.0.1:0"}}
 console: {{listen: "127.0.0.1:0"}}
+sessions: {{listen: "127.0.0.1:0"}}
 """
         )
         with serving("up", "--config", "headwater.yaml", cwd=tmp_path) as (process, ready):
@@ -279,12 +280,15 @@ def ask(demo: pathlib.Path, *arguments: str) -> list[Any]:
 
 
 def test_status(demo: pathlib.Path) -> None:
-    (answer,) = ask(demo, "status")
+    roles = ("events", "propagation", "purging", "console")  # the demo has no sessions
+    (answer,) = ask(demo, "status", *roles)
     assert {name for name, role in answer.items() if role["ready"]} == {"events", "propagation", "purging", "console"}
     assert answer["propagation"]["status"]["wikis"][0]["pages"] > 250
-    people = headwater("status", "--config", "headwater.yaml", cwd=demo)
+    people = headwater("status", *roles, "--config", "headwater.yaml", cwd=demo)
     assert people.returncode == 0
     assert "rivers" in people.stdout
+    assert headwater("status", "sessions", "--config", "headwater.yaml", cwd=demo).returncode == 4
+    assert headwater("status", "nobody", "--config", "headwater.yaml", cwd=demo).returncode == 2
 
 
 def test_explain(demo: pathlib.Path) -> None:

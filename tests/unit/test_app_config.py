@@ -4,8 +4,9 @@ import msgspec
 import pytest
 
 from headwater.app.checking import check_everything
-from headwater.app.config import HeadwaterConfig, LoggingConfig, LogLevel, check, load_config
+from headwater.app.config import HeadwaterConfig, check, load_config
 from headwater.app.events_role import rules_of
+from headwater.app.logging_config import LoggingConfig, LogLevel
 from headwater.app.reloading import differences
 from headwater.app.roles import ROLES, chosen_roles
 from headwater.events.config import EventsConfig

@@ -1,8 +1,8 @@
 """What a running platform takes over from a configuration that is read again."""
 
 from headwater.app.config import HeadwaterConfig
-from headwater.app.metrics import RELOADS
 from headwater.app.platform import Platform
+from headwater.app.process_metrics import RELOADS
 from headwater.events.config import EventsConfig
 from headwater.http.config import ClientConfig
 from headwater.kernel.configfile import Reloadable

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, MutableMapping, Sequence
 from typing import Any
 
 import pytest
+import structlog
 
-from headwater.http.application import application
+from headwater.http.application import Manner, Privacy, application
 from headwater.http.config import ClientConfig, HttpLimits
-from headwater.http.messages import ReadinessCheck, Request, Response, Route
+from headwater.http.messages import Fallback, ReadinessCheck, Request, Response, Route
 from headwater.http.metrics import DURATION, METRICS, REQUESTS
 from headwater.kernel.clock import SystemClock
 from headwater.kernel.errors import NotFound, OutcomeUnknown, StorageFull
@@ -18,6 +19,7 @@ from headwater.kernel.metrics import Metrics
 
 Message = MutableMapping[str, Any]
 METRICS_OF_TEST = Metrics(METRICS)
+ORDINARY = Manner()
 
 
 async def echo(request: Request) -> Response:
@@ -73,6 +75,7 @@ def call(
     headers: Sequence[tuple[bytes, bytes]] = (),
     readiness: Sequence[ReadinessCheck] = (),
     clients: Sequence[ClientConfig] = (),
+    manner: Manner = ORDINARY,
 ) -> tuple[int, dict[str, str], bytes]:
     sent: list[Message] = []
     incoming: list[Message] = [
@@ -96,7 +99,14 @@ def call(
         "http_version": "1.1",
     }
     app = application(
-        ROUTES, role="unit", metrics=METRICS_OF_TEST, readiness=readiness, clients=clients, limits=HttpLimits(), clock=SystemClock()
+        ROUTES,
+        role="unit",
+        metrics=METRICS_OF_TEST,
+        readiness=readiness,
+        clients=clients,
+        limits=HttpLimits(),
+        clock=SystemClock(),
+        manner=manner,
     )
     asyncio.run(app(scope, receive, send))
     assert sent[0]["type"] == "http.response.start" and not sent[-1].get("more_body", False)
@@ -191,3 +201,29 @@ def test_a_readiness_check_that_fails_is_a_reason() -> None:
 
     status, _, body = call("GET", "/readyz", readiness=[("disk", failing)])
     assert status == 503 and json.loads(body)["checks"] == {"disk": "no space"}
+
+
+def test_a_fallback_answers_what_no_route_does_by_any_method_and_in_its_own_manner() -> None:
+    async def foreign(request: Request) -> Response:
+        seen = f"{request.method} {request.raw_path}?{request.raw_query} {request.absolute} {request.client.name}".encode()
+        return Response(418, seen + await request.body(), bare=True)
+
+    manner = Manner(Fallback(foreign, "/foreign", body_bytes_max=4, exempt=frozenset({"/alive"})))
+    status, headers, body = call("FROB", "/no//route?a", body=[b"1234"], manner=manner)
+    assert (status, headers, body) == (418, {"content-length": str(len(body))}, b"FROB /no//route?a False anonymous1234")
+    assert call("GET", "/missing", manner=manner)[0] == 404
+    assert call("POST", "/no", body=[b"12345"], manner=manner)[0] == 413
+    assert METRICS_OF_TEST.value(REQUESTS, role="unit", route="/foreign", method="other", code="418") == 1
+
+
+def test_where_paths_are_secrets_no_log_has_them_nor_what_an_error_says() -> None:
+    async def broken(request: Request) -> Response:
+        raise KeyError(request.raw_path)
+
+    manner = Manner(Fallback(broken, "/foreign", body_bytes_max=4), Privacy.PATHS)
+    with structlog.testing.capture_logs() as logs:
+        assert call("GET", "/canary-1", manner=manner)[0] == 500
+        assert call("GET", "/bug", manner=manner)[0] == 500
+    assert {entry["event"] for entry in logs} == {"request_failed", "request"}
+    assert "canary" not in str(logs) and "secret" not in str(logs)
+    assert [entry["error"] for entry in logs if entry["event"] == "request_failed"] == ["KeyError", "KeyError"]

@@ -274,3 +274,14 @@ def test_reload_keeps_the_old_configuration_when_the_new_one_is_wrong(tmp_path: 
     path.write_text("data_dir: two\n")
     assert reloadable.reload().data_dir == Path("two")
     assert [config.data_dir for config in seen] == [Path("two")]
+
+
+def test_what_another_process_reads_is_passed_over_unread(tmp_path: Path) -> None:
+    path = tmp_path / "headwater.yaml"
+    path.write_text("others: {nobody: knows}\n")
+    with pytest.raises(InvalidConfig):
+        load(Config, path=path, environ={})
+    environ = {"HEADWATER_OTHERS__NOBODY__KNOWS": "x"}
+    assert load(Config, path=path, environ=environ, others=frozenset({"others"})) == Config()
+    with pytest.raises(InvalidConfig, match="no option is named so"):
+        load(Config, path=None, environ={"HEADWATER_OTHER": "x"}, others=frozenset({"others"}))

@@ -1,10 +1,15 @@
 """The wiring: reads the configuration, builds engines, joins services to ports, starts, drains, stops.
 
 platform        the process, from the lock of the data directory to its end; `signals` and `reloading` reach it from outside
+running         serves roles until the stop, in whichever process; `tending` watches loop and memory there, `process_metrics` are its own
+sessions_process    the process of sessions, which loads no other service; `supervisor` keeps it running beside `platform`,
+                    `standard_input` tells it when that is gone
+sessions_config     what that process reads of the file; `sessions_files` is backup, restore and keys
+hardening       no core dumps, no swap
 roles           what a role is; `events_role`, `propagation_role`, `purging_role` and `console_role` build one each from `surroundings`
 storage         the data directory and its files
-maintenance     upkeep of the log, the watch over the event loop
-config          the whole file; `checking` finds what a start would refuse
+maintenance     upkeep of the log
+config          the whole file, with `logging_config`; `checking` finds what a start would refuse
 metrics         the catalogue of all rooms
 reference       pages of the documentation made from the code, `reference_routes` those of the HTTP API
 demonstration   the demo: Headwater between the wiki and the cache of `demo`; `demo_drive` drives it, `demo_edits` are its edits

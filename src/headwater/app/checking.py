@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from headwater.app.config import HeadwaterConfig
 from headwater.app.events_role import rules_of
+from headwater.app.roles import SESSIONS
 from headwater.http.auth import Clients, demand_clients
 from headwater.http.config import parse_listen
 from headwater.kernel.errors import HeadwaterError, InvalidConfig
@@ -28,6 +29,8 @@ def check_everything(config: HeadwaterConfig) -> Checked:
     """
     clients = Clients(config.clients)
     for role, listen in config.listens().items():
+        if role == SESSIONS:
+            continue  # it has clients of its own
         host, _ = parse_listen(listen)
         try:
             demand_clients(host, clients)

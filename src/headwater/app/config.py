@@ -3,10 +3,11 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
+from headwater.app.logging_config import LoggingConfig
+from headwater.app.sessions_config import DATA_DIR, check_sessions
 from headwater.console.config import ConsoleConfig
 from headwater.events.config import EventsConfig
 from headwater.http.config import ClientConfig, HttpLimits, parse_listen
@@ -17,36 +18,24 @@ from headwater.log.config import LogConfig
 from headwater.mediawiki.config import Source, WikiConfig
 from headwater.propagation.config import PropagationConfig
 from headwater.purging.config import PurgingConfig
+from headwater.sessions.config import SessionsConfig
 from headwater.sqlite.config import StorageConfig
 
 _WIKI_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
-class LogLevel(Enum):
-    """From which level on is logged."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class LoggingConfig(Section, frozen=True):
-    """Logs, on standard error."""
-
-    level: Annotated[LogLevel, doc("`debug`, `info`, `warning` or `error`.")] = LogLevel.INFO
-    human: Annotated[bool, doc("Lines for people instead of one JSON object per line.")] = False
-
-
 class HeadwaterConfig(Section, frozen=True):
     """Everything that is no section of its own."""
 
-    data_dir: Annotated[str, doc("Directory of all data; one process owns it.")] = "./headwater-data"
+    data_dir: Annotated[str, doc("Directory of all data; one process owns it, and that of sessions the folder `sessions` in it.")] = (
+        DATA_DIR
+    )
     log: Annotated[LogConfig, doc("The log.")] = LogConfig()
     wikis: Annotated[dict[str, WikiConfig], doc("The wikis by id, `[a-z0-9_-]`; the id stands in addresses and stream names.")] = {}
     events: Annotated[EventsConfig, doc("The intake.")] = EventsConfig()
     propagation: Annotated[PropagationConfig, doc("Propagation and the pages API.")] = PropagationConfig()
     purging: Annotated[PurgingConfig, doc("Caches and how they are purged.")] = PurgingConfig()
+    sessions: Annotated[SessionsConfig, doc("Sessions.")] = SessionsConfig()
     console: Annotated[ConsoleConfig, doc("The status page.")] = ConsoleConfig()
     clients: Annotated[
         tuple[ClientConfig, ...], doc("Who may call. Without any, every caller on this machine may do everything, and no other is let in.")
@@ -61,6 +50,7 @@ class HeadwaterConfig(Section, frozen=True):
             "events": self.events.listen,
             "propagation": self.propagation.listen,
             "purging": self.purging.listen,
+            "sessions": self.sessions.listen,
             "console": self.console.listen,
         }
 
@@ -97,6 +87,7 @@ def check(config: HeadwaterConfig) -> None:
     for wiki in config.propagation.read_policies:
         if wiki not in config.wikis:
             raise InvalidConfig(f"no wiki is called {wiki}", where=f"propagation.read_policies.{wiki}")
+    check_sessions(config.sessions)
     _check_listens(config.listens())
 
 

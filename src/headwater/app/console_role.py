@@ -1,7 +1,7 @@
 """Wires the console: it asks every other role where that listens."""
 
 from headwater.app.config import HeadwaterConfig
-from headwater.app.roles import Role
+from headwater.app.roles import SESSIONS, Role
 from headwater.app.surroundings import Surroundings
 from headwater.console.api import ConsoleApi
 from headwater.console.engines.http import HttpRoleClient
@@ -9,8 +9,11 @@ from headwater.console.service import Console
 
 
 def addresses_of(config: HeadwaterConfig) -> dict[str, str]:
-    """Where the console asks each role, as host:port: where it listens here, unless the section `console` says otherwise."""
-    own = {role: listen for role, listen in config.listens().items() if role != "console"}
+    """Where the console asks each role, as host:port: where it listens here, unless the section `console` says otherwise.
+
+    Sessions are not asked: what opens in a browser shall hold no credentials of theirs.
+    """
+    own = {role: listen for role, listen in config.listens().items() if role not in ("console", SESSIONS)}
     return own | config.console.addresses
 
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headwater.app.config import HeadwaterConfig, LoggingConfig, LogLevel, check
+from headwater.app.config import HeadwaterConfig, check
 from headwater.app.demo.cache import DemoCache
 from headwater.app.demo.content import fill
 from headwater.app.demo.wiki import DemoWiki
 from headwater.app.demo.wiki_api import WikiApi
+from headwater.app.logging_config import LoggingConfig, LogLevel
 from headwater.app.platform import Platform
 from headwater.app.roles import ROLES
 from headwater.console.config import ConsoleConfig

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from headwater.app.config import HeadwaterConfig
-from headwater.app.metrics import CATALOGUE
+from headwater.app.metrics import EVERYTHING
 from headwater.app.reference_routes import http_api_page
 from headwater.http.problems import HTTP_PROBLEMS, problem_type
 from headwater.kernel.configfile import Option, options_of
@@ -59,7 +59,7 @@ change in a running process is named in the log and takes effect at the next sta
     return head + "\n" + "\n".join(_option_tables()).rstrip() + "\n"
 
 
-def metrics_page(catalogue: Sequence[Metric] = CATALOGUE) -> str:
+def metrics_page(catalogue: Sequence[Metric] = EVERYTHING) -> str:
     """`metrics.md`."""
     lines = [
         f"# Metrics\n\n{NOTE}",
@@ -67,8 +67,8 @@ def metrics_page(catalogue: Sequence[Metric] = CATALOGUE) -> str:
         "Labels are bounded: never a title, an id or a key.\n",
         "| metric | type | labels | meaning |\n|---|---|---|---|",
     ]
-    for metric in sorted(catalogue, key=lambda metric: metric.name):
-        name = f"headwater_{metric.name}{'_total' if metric.kind.value == 'counter' else ''}"
+    for metric in sorted(catalogue, key=lambda metric: (metric.foreign, metric.name)):
+        name = f"{metric.family}{'_total' if metric.kind.value == 'counter' else ''}"
         labels = ", ".join(f"`{label}`" for label in metric.labels) or "–"
         lines.append(f"| `{name}` | {metric.kind.value} | {labels} | {metric.help} |")
     return "\n".join(lines) + "\n"

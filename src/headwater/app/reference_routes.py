@@ -18,6 +18,9 @@ from headwater.kernel.metrics import Metrics
 from headwater.propagation.api import routes as propagation_routes
 from headwater.propagation.config import PropagationConfig
 from headwater.purging.api import PurgingApi
+from headwater.sessions.api import SessionsApi
+from headwater.sessions.config import SessionsConfig
+from headwater.sessions.metrics import METRICS as SESSIONS
 
 INTRODUCTION = """Every role describes its own operations under `/openapi.json`. `{x}` stands for one percent-encoded segment of the
 path, `{x*}` for the rest of it, slashes included. Errors are [problems](errors.md).
@@ -44,6 +47,7 @@ def roles() -> dict[str, Sequence[Route]]:
         "propagation": propagation_routes(nothing),
         "purging": PurgingApi(nothing).routes(),
         "console": ConsoleApi(nothing).routes(),
+        "sessions": SessionsApi(nothing, SessionsConfig(), metrics=Metrics(SESSIONS), clock=SystemClock()).routes(),
     }
 
 

@@ -9,7 +9,10 @@ from headwater.kernel.concurrency import run_until
 from headwater.kernel.errors import InvalidInput
 
 ROLES = ("events", "propagation", "purging", "console")
-"""Every role, in the order in which they start."""
+"""Every role that shares a process with others, in the order in which they start."""
+
+SESSIONS = "sessions"
+"""The role that never does."""
 
 Loop = Callable[[asyncio.Event], Awaitable[None]]
 """Work that goes on until the event is set. Ending earlier, or with an exception, ends the process."""
@@ -50,12 +53,14 @@ class Role:
 
 
 def chosen_roles(names: Sequence[str] | None) -> tuple[str, ...]:
-    """The roles named, in the order in which they start; None means all.
+    """The roles named, in the order in which they start; None means all that share a process.
 
     Raises:
-        InvalidInput: no role has that name.
+        InvalidInput: no role has that name, or sessions are to share a process.
     """
     for name in names or ():
+        if name == SESSIONS:
+            raise InvalidInput("sessions run in a process of their own: `headwater serve sessions`, or `headwater up` for everything")
         if name not in ROLES:
-            raise InvalidInput(f"there is no role {name!r}; the roles are {', '.join(ROLES)}")
+            raise InvalidInput(f"there is no role {name!r}; the roles are {', '.join((*ROLES, SESSIONS))}")
     return tuple(role for role in ROLES if names is None or role in names)

@@ -1,13 +1,16 @@
 """The `headwater` command: parses, calls, prints. It decides nothing.
 
-main            the tree of commands, each of which leads to one of:
-serving         `up`, `serve`, `check`
+main            the tree of commands, each of which leads to one of those below; `__main__` starts it by name of the package
+serving         `up`, `serve`, `check`; `serving_sessions` is `serve sessions`, which loads no other service
+sessions        `sessions`
+doctoring       `doctor`
 demonstrating   `demo`
 asking          `status`, `explain`
 following       `follow`; `flowing` shows edits on their way, here and in the demo
 backfilling     `backfill`
 letters         `dead-letters`
 roles           talks to running roles
+options         what many commands take
 output, exits   how commands print and end
 reference       `make docs`
 """

@@ -16,17 +16,21 @@ _RESOURCE = re.compile(r"[a-z]:.")
 """A kind and a name; a title without kind would be taken for a resource that nothing reads."""
 
 
-def show_status(path: Path | None, *, token: str | None, as_json: bool) -> Exit:
-    """Ask every role; the exit status says whether all answer and are ready."""
+def show_status(path: Path | None, roles: tuple[str, ...], *, token: str | None, as_json: bool) -> Exit:
+    """Ask roles, all if none is named; the exit status says whether all of them answer and are ready. Raises InvalidInput."""
     _, clients = role_clients(path, token)
-    answers = {name: _ask(client) for name, client in clients.items()}
+    for name in roles:
+        if name not in clients:
+            raise InvalidInput(f"there is no role {name!r}; the roles are {', '.join(clients)}")
+    answers = {name: _ask(client) for name, client in clients.items() if not roles or name in roles}
     if as_json:
         print_json(answers)
     else:
         _print_roles(answers)
-        _print_wikis(answers["propagation"]["status"])
-        _print_followers(answers["events"]["status"])
-        _print_targets(answers["purging"]["status"])
+        status = {name: answer["status"] for name, answer in answers.items()}
+        _print_wikis(status.get("propagation"))
+        _print_followers(status.get("events"))
+        _print_targets(status.get("purging"))
     if any(answer["error"] for answer in answers.values()):
         return Exit.UNREACHABLE
     return Exit.OK if all(answer["ready"] for answer in answers.values()) else Exit.FAILED

@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from headwater.cli.exits import MEANINGS, Exit
+from headwater.cli.options import ConfigOption, DryRunOption, JsonOption, TokenOption
 from headwater.cli.output import complain, errors_as_exits, print_json
+from headwater.cli.sessions import sessions
 
 _EPILOG = "Exit status: " + "; ".join(f"{status.value} {meaning}" for status, meaning in MEANINGS.items()) + "."
 
@@ -25,16 +27,10 @@ dead_letters = typer.Typer(
     help="Pages and purges that were given up: list them, try them again, or let them go.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(dead_letters, name="dead-letters")
+doctor = typer.Typer(help="Try out a running service, step by step.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(doctor, name="doctor")
 
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", envvar="HEADWATER_CONFIG", help="Configuration file; without it: defaults.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")]
-TokenOption = Annotated[
-    str | None,
-    typer.Option("--token", envvar="HEADWATER_TOKEN", help="Bearer token, where the configuration names clients.", show_default=False),
-]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+app.add_typer(sessions, name="sessions")
 
 
 def _print_version(wanted: bool) -> None:
@@ -76,24 +72,38 @@ def demo(
 
 @app.command()
 def up(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Run all roles in this process until SIGTERM or Ctrl-C. SIGHUP reads the configuration again."""
-    from headwater.cli.serving import run_roles
+    """Run everything until SIGTERM or Ctrl-C: sessions in a process of their own, all other roles in this one.
+
+    SIGHUP reads the configuration again.
+    """
+    from headwater.cli.serving import run_everything
 
     with errors_as_exits(as_json=json):
-        run_roles(config, roles=None, as_json=json)
+        run_everything(config, as_json=json)
 
 
 @app.command()
 def serve(
-    roles: Annotated[list[str], typer.Argument(help="Any of: events, propagation, purging, console.", metavar="ROLE…")],
+    roles: Annotated[
+        list[str],
+        typer.Argument(help="Any of: events, propagation, purging, console; or sessions, which share no process.", metavar="ROLE…"),
+    ],
     config: ConfigOption = None,
     json: JsonOption = False,
+    end_with_stdin: Annotated[
+        bool, typer.Option("--end-with-stdin", help="End when the standard input is closed; for whoever supervises sessions.", hidden=True)
+    ] = False,
 ) -> None:
     """Run chosen roles in this process, one service per container."""
-    from headwater.cli.serving import run_roles
-
     with errors_as_exits(as_json=json):
-        run_roles(config, roles=tuple(roles), as_json=json)
+        if roles == ["sessions"]:
+            from headwater.cli.serving_sessions import run_sessions
+
+            run_sessions(config, as_json=json, end_with_stdin=end_with_stdin)
+        else:
+            from headwater.cli.serving import run_roles
+
+            run_roles(config, tuple(roles), as_json=json)
 
 
 @app.command()
@@ -106,12 +116,31 @@ def check(config: ConfigOption = None, json: JsonOption = False) -> None:
 
 
 @app.command()
-def status(config: ConfigOption = None, token: TokenOption = None, json: JsonOption = False) -> None:
+def status(
+    roles: Annotated[list[str] | None, typer.Argument(help="Only these roles; without any, all.", metavar="[ROLE]…")] = None,
+    config: ConfigOption = None,
+    token: TokenOption = None,
+    json: JsonOption = False,
+) -> None:
     """Ask every role how it is: ready or why not, pages stale, purges waiting, dead letters."""
     from headwater.cli.asking import show_status
 
     with errors_as_exits(as_json=json):
-        raise typer.Exit(show_status(config, token=token, as_json=json))
+        raise typer.Exit(show_status(config, tuple(roles or ()), token=token, as_json=json))
+
+
+@doctor.command("sessions")
+def doctor_sessions(
+    namespace: Annotated[str | None, typer.Option(help="Namespace to try; without it the first one configured.")] = None,
+    config: ConfigOption = None,
+    token: TokenOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write, read, let expire and delete a session of a running service. Exit status 1 if anything is not as it should be."""
+    from headwater.cli.doctoring import examine_sessions
+
+    with errors_as_exits(as_json=json):
+        raise typer.Exit(examine_sessions(config, namespace=namespace, token=token, as_json=json))
 
 
 @app.command()

@@ -2,21 +2,24 @@
 
 Order of decisions: path, method, health (exempt from all that follows), place in the guard, client, grant, announced length, handler.
 Nothing but a `Response` or a problem ever answers; what is no `HeadwaterError` is a bug, logged with its traceback and answered 500.
+Where paths are secrets (`Privacy.PATHS`), logs name the route instead of the path, and a bug by its kind and place alone.
 """
 
 import contextlib
+import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, cast
 
 import structlog
 from prometheus_client import Counter, Histogram
 
-from headwater.http.auth import Clients, demand, refuse_pages_of_others
+from headwater.http.auth import Authenticator, Clients, demand, refuse_pages_of_others
 from headwater.http.config import ClientConfig, HttpLimits
 from headwater.http.guard import Guard, body_fault, check_length, too_large
 from headwater.http.health import health_routes
-from headwater.http.messages import Client, ReadinessCheck, Request, Response, Route
+from headwater.http.messages import Client, Fallback, ReadinessCheck, Request, Response, Route
 from headwater.http.metrics import CONNECTIONS, DURATION, IN_FLIGHT, REFUSED, REQUESTS
 from headwater.http.problems import internal_problem, problem, problem_of
 from headwater.http.routing import PathMatch, Router, parse_query
@@ -31,6 +34,30 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _log = structlog.get_logger(__name__)
 _NOWHERE = PathMatch("(none)", None)
 _SERVER = Client("server")
+_UNKNOWN = Client("anonymous")
+
+
+class Privacy(Enum):
+    """What of a request may never be logged."""
+
+    NONE = "none"
+    PATHS = "paths"  # paths hold secrets, and so may the messages of errors
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """In what an application differs from the others.
+
+    Attributes:
+        fallback: answers what no route does; without one that is a 404.
+        privacy: what of a request may not be logged.
+    """
+
+    fallback: Fallback | None = None
+    privacy: Privacy = Privacy.NONE
+
+
+_ORDINARY = Manner()
 
 
 @dataclass(slots=True)
@@ -55,15 +82,20 @@ class Application:
         role: str,
         metrics: Metrics,
         readiness: Sequence[ReadinessCheck],
-        clients: Sequence[ClientConfig],
+        clients: Sequence[ClientConfig] | Authenticator,
         limits: HttpLimits,
         clock: Clock,
+        manner: Manner = _ORDINARY,
     ) -> None:
         self.role = role
         self.clock = clock
-        self.clients = Clients(clients)
+        self.clients: Authenticator = Clients(clients) if isinstance(clients, Sequence) else clients
         self.draining = False
         self._limits = limits
+        self._fallback = fallback = manner.fallback
+        self._beyond = _NOWHERE if fallback is None else PathMatch(fallback.name, None)
+        self._exempt = _EXEMPT if fallback is None else _EXEMPT | fallback.exempt
+        self._privacy = manner.privacy
         self._metrics = metrics
         self._guard = Guard(limits)
         self._connections = 0
@@ -97,10 +129,10 @@ class Application:
             if exchange.sent_status:
                 raise
             return problem_of(error)
-        except Exception:
+        except Exception as error:
             if exchange.sent_status:
                 raise
-            _log.exception("request_failed", role=self.role, route=exchange.match.template, method=exchange.scope["method"])
+            self._log_bug(error, exchange)
             return internal_problem()
 
     async def _guarded(self, exchange: Exchange, raw_path: str) -> Response | None:
@@ -108,13 +140,17 @@ class Application:
         if found is None:
             if raw_path == "*" and exchange.scope["method"] == "OPTIONS":
                 return Response(204, headers=(("allow", "GET, HEAD, OPTIONS, POST"),))
-            return problem("not-found", "no route has this path")
+            if self._fallback is None:
+                return problem("not-found", "no route has this path")
+            found = self._beyond, {}
         exchange.match, params = found
         if not self._guard.try_enter():
             await self._guard.enter()
         try:
-            client = self.clients.authenticate(_header(exchange.scope, b"authorization"))
-            response = await self._call(exchange, raw_path, params, client)
+            if exchange.match is self._beyond:
+                response = await self._fall_back(exchange, raw_path)
+            else:
+                response = await self._call(exchange, raw_path, params, self.clients.identify(exchange.scope["headers"]))
             if isinstance(response.body, bytes):
                 return response
             await self._send(exchange, response)
@@ -139,28 +175,50 @@ class Application:
             refuse_pages_of_others(headers)
         length = headers.get("content-length")
         check_length(int(length) if length is not None else None, route.body_bytes_max)
+        request = self._request(exchange, raw_path, headers, body_bytes_max=route.body_bytes_max)
+        request.query = parse_query(request.raw_query) if request.raw_query else ()
+        request.client, request.params = client, params
+        return await route.handler(request)
+
+    async def _fall_back(self, exchange: Exchange, raw_path: str) -> Response:
+        assert self._fallback is not None
+        headers = _headers(exchange.scope)
+        return await self._fallback.handler(self._request(exchange, raw_path, headers, body_bytes_max=self._fallback.body_bytes_max))
+
+    def _request(self, exchange: Exchange, raw_path: str, headers: Mapping[str, str], *, body_bytes_max: int) -> Request:
+        scope = exchange.scope
         query: bytes = scope["query_string"]
         peer = scope["client"]
-        return await route.handler(
-            Request(
-                method=method,
-                raw_path=raw_path,
-                query=parse_query(query.decode("ascii")) if query else (),
-                has_query=scope.get("has_query", bool(query)),
-                headers=headers,
-                client=client,
-                remote=peer[0] if peer else "",
-                read_body=BodyReader(scope, exchange.receive, route.body_bytes_max, self._limits).read,
-                params=params,
-            )
+        return Request(
+            method=scope["method"],
+            raw_path=raw_path,
+            query=(),
+            has_query=scope.get("has_query", bool(query)),
+            raw_query=query.decode("ascii"),
+            absolute=scope.get("absolute", False),
+            headers=headers,
+            client=_UNKNOWN,
+            remote=peer[0] if peer else "",
+            read_body=BodyReader(scope, exchange.receive, body_bytes_max, self._limits).read,
         )
+
+    def _log_bug(self, error: Exception, exchange: Exchange) -> None:
+        named = {"role": self.role, "route": exchange.match.template, "method": exchange.scope["method"]}
+        if self._privacy is Privacy.NONE:
+            _log.error("request_failed", exc_info=error, **named)
+            return
+        # The message of an error may hold what the request held; where it was raised holds nothing but our own text.
+        frames = traceback.extract_tb(error.__traceback__)
+        place = [f"{frame.name}:{frame.lineno}" for frame in frames[-_FRAMES_LOGGED:]]
+        _log.error("request_failed", error=type(error).__name__, place=place, **named)
 
     async def _send(self, exchange: Exchange, response: Response) -> None:
         exchange.sent_status = response.status
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
         if response.content_type is not None:
             headers.append((b"content-type", response.content_type.encode("latin-1")))
-        headers.append((b"x-content-type-options", b"nosniff"))
+        if not response.bare:
+            headers.append((b"x-content-type-options", b"nosniff"))
         body = response.body
         if not isinstance(body, bytes):
             await self._send_chunks(exchange, response.status, headers, body)
@@ -198,7 +256,8 @@ class Application:
         counter.inc()
         self._durations[template].observe(duration_s)
         if self._limits.access_log or status >= 500:
-            path = exchange.scope["raw_path"].decode("ascii") if template != "(none)" else template
+            shown = template != "(none)" and self._privacy is Privacy.NONE
+            path = exchange.scope["raw_path"].decode("ascii") if shown else template
             _log.info("request", role=self.role, method=method, path=path, status=status, duration_ms=round(duration_s * 1000, 3))
 
     def exposition(self) -> bytes:
@@ -209,7 +268,7 @@ class Application:
 
     def is_health(self, raw_path: str) -> bool:
         """Whether `raw_path` is answered even by a full server."""
-        return raw_path in _EXEMPT
+        return raw_path in self._exempt
 
     def count_connections(self, number: int) -> None:
         """Note how many connections the server has open."""
@@ -223,6 +282,7 @@ class Application:
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "PURGE"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _EXEMPT = frozenset({"/livez", "/readyz", "/metrics"})
+_FRAMES_LOGGED = 3
 
 
 class BodyReader:
@@ -264,14 +324,6 @@ class BodyReader:
         return self._body
 
 
-def _header(scope: Scope, name: bytes) -> str | None:
-    for known, value in scope["headers"]:
-        if known == name:
-            text: str = value.decode("latin-1")
-            return text
-    return None
-
-
 def _headers(scope: Scope) -> Mapping[str, str]:
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
@@ -287,9 +339,30 @@ def application(
     role: str,
     metrics: Metrics,
     readiness: Sequence[ReadinessCheck],
-    clients: Sequence[ClientConfig],
+    clients: Sequence[ClientConfig] | Authenticator,
     limits: HttpLimits,
     clock: Clock,
+    manner: Manner = _ORDINARY,
 ) -> Application:
-    """Join `routes` into the application of `role`, with `/livez`, `/readyz`, `/metrics` and `/openapi.json` beside them."""
-    return Application(routes, role=role, metrics=metrics, readiness=readiness, clients=clients, limits=limits, clock=clock)
+    """Join `routes` into the application of `role`, with `/livez`, `/readyz`, `/metrics` and `/openapi.json` beside them.
+
+    Args:
+        routes: its operations.
+        role: its name in metrics and logs.
+        metrics: of the process.
+        readiness: what it depends on.
+        clients: who may call.
+        limits: limits and deadlines.
+        clock: time.
+        manner: in what it differs from the others.
+    """
+    return Application(
+        routes,
+        role=role,
+        metrics=metrics,
+        readiness=readiness,
+        clients=clients,
+        limits=limits,
+        clock=clock,
+        manner=manner,
+    )

@@ -6,7 +6,8 @@ Only hashes of tokens are kept. Without clients every caller is `anonymous` and 
 import hashlib
 import hmac
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from typing import Protocol
 
 from headwater.http.config import ClientConfig
 from headwater.http.messages import Client
@@ -14,6 +15,22 @@ from headwater.kernel.errors import Forbidden, InvalidConfig, Unauthenticated
 
 _OPEN = Client("anonymous", frozenset({"*"}))
 _STRANGER = Client("anonymous")
+
+
+class Authenticator(Protocol):
+    """Who may call an application, and how that is found out. Empty: everybody, which is allowed on loopback alone."""
+
+    def __len__(self) -> int:
+        """The number of clients that are known."""
+        ...
+
+    def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> Client:
+        """The caller who sent these headers (lower-case names).
+
+        Raises:
+            Unauthenticated: what they say of the caller is not true.
+        """
+        ...
 
 
 class Clients:
@@ -26,6 +43,10 @@ class Clients:
 
     def __len__(self) -> int:
         return len(self._clients)
+
+    def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> Client:
+        """The caller whose bearer token stands in the first `Authorization` header. Raises Unauthenticated."""
+        return self.authenticate(next((value.decode("latin-1") for name, value in headers if name == b"authorization"), None))
 
     def authenticate(self, authorization: str | None) -> Client:
         """The caller who sent this `Authorization` header; without one, or without clients, `anonymous`.
@@ -90,7 +111,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def demand_clients(host: str, clients: Clients) -> None:
+def demand_clients(host: str, clients: Sized) -> None:
     """Refuse to be open to other machines.
 
     Raises:

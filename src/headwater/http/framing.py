@@ -54,6 +54,7 @@ class Head(Struct, frozen=True, gc=False):
         raw_path: percent-encoded path, or `*`.
         query: raw query without the question mark.
         has_query: the target holds a question mark, with anything behind it or not.
+        absolute: the target is a whole URI.
         length: announced bytes of the body; None where it is chunked.
         expects_continue: the peer waits for `100 Continue` before it sends the body.
     """
@@ -63,6 +64,7 @@ class Head(Struct, frozen=True, gc=False):
     length: int | None
     expects_continue: bool
     has_query: bool
+    absolute: bool = False
 
 
 def check_head(method: bytes, version: str, target: bytes, headers: Headers) -> Head:
@@ -98,7 +100,7 @@ def check_head(method: bytes, version: str, target: bytes, headers: Headers) -> 
     raw_path, query = _split_target(method, target)
     if codings:
         length = None
-    return Head(raw_path, query, length, expect and length != 0, b"?" in target)
+    return Head(raw_path, query, length, expect and length != 0, b"?" in target, target[:1] not in b"/*")
 
 
 def _length(value: bytes) -> int:

@@ -18,12 +18,16 @@ Body = bytes | AsyncIterator[bytes]
 
 
 class Response(Struct, frozen=True):
-    """An answer: status, headers as (lower-case name, value), body bytes or an iterator of chunks."""
+    """An answer: status, headers as (lower-case name, value), body bytes or an iterator of chunks.
+
+    `bare`: nothing is added but the framing and the date, for protocols that say exactly which headers there are.
+    """
 
     status: int
     body: Body = b""
     headers: tuple[tuple[str, str], ...] = ()
     content_type: str | None = None
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class Request(Struct):
         raw_path: the path as sent, percent-encoded, without the query.
         query: decoded query parameters in order; a repeated name is kept as given.
         has_query: the target holds a question mark, so it is another address than without one, even if nothing follows.
+        raw_query: the query as sent, without the question mark.
+        absolute: the target was a whole URI, as proxies are asked.
         headers: lower-case names; repeated headers joined with `, `.
         params: values of the route's `{placeholders}`, percent-decoded once.
         client: the authenticated caller.
@@ -65,6 +71,8 @@ class Request(Struct):
     read_body: Callable[[], Awaitable[bytes]]
     params: dict[str, str] = {}
     has_query: bool = False
+    raw_query: str = ""
+    absolute: bool = False
 
     async def body(self) -> bytes:
         """The whole body. Raises TooLarge above the route's limit, DeadlineExceeded without progress; may be called again."""
@@ -115,6 +123,26 @@ class Route:
     grant: str | None = None
     body_bytes_max: int = 64 * 1024
     parameters: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """What answers a request, of any method, whose path no route has: an interface with rules of its own for paths and refusals.
+
+    It decides about clients and queries itself, so its requests come with neither, and it answers every refusal it knows of: an error
+    that it raises is a problem as everywhere.
+
+    Attributes:
+        handler: makes the response.
+        name: stands for the path in metrics and logs.
+        body_bytes_max: largest body that it may read.
+        exempt: paths that even a full server answers.
+    """
+
+    handler: Handler
+    name: str
+    body_bytes_max: int
+    exempt: frozenset[str] = frozenset()
 
 
 ReadinessCheck = tuple[str, Callable[[], Awaitable[str | None]]]

@@ -45,6 +45,15 @@ ERROR_PROBLEMS: dict[str, ProblemType] = {
 }
 """Status and title of every error code of `headwater.kernel.errors`."""
 
+ROOM_PROBLEMS: dict[str, ProblemType] = {
+    "condition-failed": ProblemType(412, "The condition does not hold"),
+    "session-revoked": ProblemType(409, "The session was revoked"),
+    "quota-exceeded": ProblemType(507, "A quota is used up"),
+    "too-many-misses": ProblemType(429, "Too much was asked for that is not there"),
+    "keys-unusable": ProblemType(500, "The service keys cannot be used"),
+}
+"""Status and title of the error codes that single rooms add."""
+
 HTTP_PROBLEMS: dict[str, ProblemType] = {
     "bad-request": ProblemType(400, "The request is not well-formed"),
     "method-not-allowed": ProblemType(405, "The method is not allowed here"),
@@ -57,7 +66,7 @@ HTTP_PROBLEMS: dict[str, ProblemType] = {
 
 def problem_type(code: str) -> ProblemType:
     """The declared kind of problem of `code`; an unknown code is internal."""
-    return ERROR_PROBLEMS.get(code) or HTTP_PROBLEMS.get(code) or ERROR_PROBLEMS["internal"]
+    return ERROR_PROBLEMS.get(code) or HTTP_PROBLEMS.get(code) or ROOM_PROBLEMS.get(code) or ERROR_PROBLEMS["internal"]
 
 
 def problem_body(code: str, detail: str, *, where: str | None = None) -> bytes:

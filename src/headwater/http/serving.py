@@ -401,6 +401,7 @@ class Connection(HttpToolsProtocol):
             "raw_path": head.raw_path,
             "query_string": head.query,
             "has_query": head.has_query,
+            "absolute": head.absolute,
             "root_path": "",
             "headers": self.headers,
             "client": self.client,

@@ -41,19 +41,22 @@ OTHER_VARIABLES = frozenset(
 """Variables with the prefix that are no options."""
 
 
-def load(schema: type[T], *, path: Path | None, environ: EnvironMapping[str, str]) -> T:
+def load(schema: type[T], *, path: Path | None, environ: EnvironMapping[str, str], others: frozenset[str] = frozenset()) -> T:
     """The configuration that the file at `path` (None: no file) and `environ` make together.
 
     `HEADWATER_SECTION__OPTION` replaces an option of the file; `__` goes one level down, also into named entries. Lists are JSON or
     separated by commas, whole sections are JSON. A secret may stand in a file named by `<option>_file`, or `…_FILE`; a relative name
-    is relative to the directory of the configuration file.
+    is relative to the directory of the configuration file. What stands at the top under a name of `others` belongs to another process
+    and is passed over unread.
 
     Raises:
         InvalidConfig: the file cannot be read, or anything in it is wrong.
     """
     tree = Mapping({}, "configuration") if path is None else parse_yaml(_read(path, "the configuration file"), name=str(path))
+    for name in others & tree.entries.keys():
+        del tree.entries[name]
     for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in OTHER_VARIABLES:
+        if name.startswith(PREFIX) and name not in OTHER_VARIABLES and _top_level(name) not in others:
             _override(schema, tree, name, environ[name])
     built = _Builder(Path() if path is None else path.parent).section(schema, tree, "")
     assert isinstance(built, schema)
@@ -103,6 +106,10 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 
 # -- the environment
+
+
+def _top_level(variable: str) -> str:
+    return variable.removeprefix(PREFIX).lower().partition("__")[0]
 
 
 def _override(schema: type[Section], tree: Mapping, variable: str, text: str) -> None:

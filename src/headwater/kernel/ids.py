@@ -1,5 +1,6 @@
 """Randomness, as a port: the only way in which it enters Headwater."""
 
+import os
 import random
 import uuid
 from typing import Protocol
@@ -16,6 +17,10 @@ class Ids(Protocol):
         """A float in [0, 1), for spreading retries; not for secrets."""
         ...
 
+    def token(self, size_bytes: int) -> bytes:
+        """That many bytes that nobody can guess: nonces, keys, session ids."""
+        ...
+
 
 class SystemIds:
     """Ids from the operating system's randomness."""
@@ -25,6 +30,9 @@ class SystemIds:
 
     def jitter(self) -> float:
         return random.random()
+
+    def token(self, size_bytes: int) -> bytes:
+        return os.urandom(size_bytes)
 
 
 def name_uuid(name: str) -> str:

@@ -43,18 +43,27 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric's declaration. `name` has no `headwater_` prefix and no `_total` suffix; both are added."""
+    """One metric's declaration. `name` has no `headwater_` prefix and no `_total` suffix; both are added.
+
+    A `foreign` metric keeps its name without the prefix, because dashboards made for a service that Headwater replaces ask for it.
+    """
 
     kind: Kind
     name: str
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = SECONDS_BUCKETS
+    foreign: bool = False
+
+    @property
+    def family(self) -> str:
+        """The name that is exposed, without the suffix that its kind adds."""
+        return self.name if self.foreign else f"headwater_{self.name}"
 
 
-def counter(name: str, help: str, *labels: str) -> Metric:
+def counter(name: str, help: str, *labels: str, foreign: bool = False) -> Metric:
     """Declare a counter: only ever rises."""
-    return Metric(Kind.COUNTER, name, help, labels)
+    return Metric(Kind.COUNTER, name, help, labels, foreign=foreign)
 
 
 def gauge(name: str, help: str, *labels: str) -> Metric:
@@ -62,9 +71,9 @@ def gauge(name: str, help: str, *labels: str) -> Metric:
     return Metric(Kind.GAUGE, name, help, labels)
 
 
-def histogram(name: str, help: str, *labels: str, buckets: tuple[float, ...] = SECONDS_BUCKETS) -> Metric:
+def histogram(name: str, help: str, *labels: str, buckets: tuple[float, ...] = SECONDS_BUCKETS, foreign: bool = False) -> Metric:
     """Declare a histogram."""
-    return Metric(Kind.HISTOGRAM, name, help, labels, buckets)
+    return Metric(Kind.HISTOGRAM, name, help, labels, buckets, foreign)
 
 
 class Metrics:
@@ -74,10 +83,10 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._collectors: dict[str, Counter | Gauge | Histogram] = {}
         for metric in catalogue:
-            self._collectors[metric.name] = self._collector(metric)
+            self._collectors[metric.family] = self._collector(metric)
 
     def _collector(self, metric: Metric) -> Counter | Gauge | Histogram:
-        name = f"headwater_{metric.name}"
+        name = metric.family
         match metric.kind:
             case Kind.COUNTER:
                 return Counter(name, metric.help, metric.labels, registry=self._registry)
@@ -110,8 +119,8 @@ class Metrics:
         Looks at this one metric only: statuses ask for many of them on the event loop.
         """
         suffix = {Kind.COUNTER: "_total", Kind.GAUGE: "", Kind.HISTOGRAM: "_count"}[metric.kind]
-        name = f"headwater_{metric.name}{suffix}"
-        for family in self._collectors[metric.name].collect():
+        name = f"{metric.family}{suffix}"
+        for family in self._collectors[metric.family].collect():
             for sample in family.samples:
                 if sample.name == name and sample.labels == labels:
                     return sample.value
@@ -122,7 +131,7 @@ class Metrics:
         return self._of(metric, labels)
 
     def _of(self, metric: Metric, labels: dict[str, str]) -> Counter | Gauge | Histogram:
-        collector = self._collectors[metric.name]
+        collector = self._collectors[metric.family]
         return collector.labels(**labels) if metric.labels else collector
 
     def exposition(self) -> bytes:

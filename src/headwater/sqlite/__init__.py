@@ -4,6 +4,7 @@ database        one file: what an engine opens, reads from and writes to
 writer          its writer thread: what waits becomes one durable transaction; `scheduling` lets it have the interpreter
 connections     every setting that durability rests on
 migrations      the format of a file
+copying         copies of a file, taken while it is written to, and put in its place
 ballast         space held in reserve for a disk that is full
 lock            one process owns a data directory
 errors          what an error of SQLite means to the rest of Headwater

@@ -1,5 +1,6 @@
 """Ids that a test can predict."""
 
+import hashlib
 from itertools import count
 
 
@@ -9,6 +10,7 @@ class SequentialIds:
     def __init__(self, jitter: float = 0.5) -> None:
         assert 0 <= jitter < 1
         self._numbers = count(1)
+        self._tokens = count(1)
         self._jitter = jitter
 
     def uuid(self) -> str:
@@ -18,3 +20,7 @@ class SequentialIds:
     def jitter(self) -> float:
         """The jitter given at construction."""
         return self._jitter
+
+    def token(self, size_bytes: int) -> bytes:
+        """Bytes that look random and differ from those given before."""
+        return hashlib.shake_256(b"%d" % next(self._tokens)).digest(size_bytes)

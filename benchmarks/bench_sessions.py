@@ -1,0 +1,213 @@
+"""What do reading and saving a session cost beside their parts, how much of Wikimedia's traffic fits on this machine, and in what memory?
+
+64 connections read and save sessions of 2 KiB at a server in a process of its own, with encryption, clients and durable writes. Compared
+with, in the same run:
+
+* an empty answer of the same server, in the same manner of asking (`/bench/empty`);
+* opening or sealing one session, the hashes of its key included;
+* one search in a SQLite file of as many rows, or one row of a group of 64 in a durable transaction;
+* the same saves with an fsync of their own each (`/bench/one-commit`), for the rate.
+
+The CPU of the server is read from `/proc`, so that the client's does not count. Then the whole mix of Wikimedia (1,750 reads, 600 saves,
+25 deletes a second) comes at even times, whether or not earlier answers are there, from a generator on the same cores.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import apsw
+import uvloop
+from benchmarks.http_load import CONNECTIONS, Load, cpu_s, resident_bytes, send_all, send_on_time
+from benchmarks.result import Result
+from benchmarks.sessions_server import NAMESPACE, TOKEN
+
+from headwater.kernel.ids import SystemIds
+from headwater.sessions.model import FIRST_TOKEN, NEVER_MS, NO_SUBJECT, Deadlines, Head, KeyId, Kind, Row, Version
+from headwater.sessions.sealing import NONCE_BYTES, Opened, Sealer, derive
+
+VALUE_BYTES = 2048
+CPU_MAX = 1.5
+RATE_MIN = 4.0
+RSS_BYTES_MAX = 100 * 2**20
+READS_PER_S, SAVES_PER_S, DELETES_PER_S = 1750, 600, 25
+_GET = "SELECT head, deadline, sealed FROM session WHERE id = ?"
+_PUT = "INSERT INTO session (id, head, deadline, sealed) VALUES (?, ?, ?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Seconds of CPU for the least that reading and saving one session can be made of."""
+
+    opening_s: float
+    sealing_s: float
+    search_s: float
+    insert_s: float
+
+
+def key(number: int) -> bytes:
+    """A key as MediaWiki makes it."""
+    return b"enwiki:MWSession:%032d" % number
+
+
+def _request(method: str, path: bytes, body: bytes | None = None) -> bytes:
+    head = b"%s %s HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer %s\r\n" % (method.encode(), path, TOKEN.encode())
+    if body is None:
+        return head + b"\r\n"
+    return head + b"content-type: application/octet-stream\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+
+
+def read(number: int) -> bytes:
+    """Read a session."""
+    return _request("GET", b"/sessions/v1/" + key(number).replace(b":", b"%3A"))
+
+
+def save(number: int, turn: int = 0) -> bytes:
+    """Save a session; another turn is another value."""
+    return _request("POST", b"/sessions/v1/" + key(number).replace(b":", b"%3A"), value(turn))
+
+
+def value(turn: int) -> bytes:
+    """A value of a session."""
+    return (b"PHP..turn %d " % turn).ljust(VALUE_BYTES, b"x")
+
+
+@contextmanager
+def _server(directory: str) -> Iterator[tuple[int, int]]:
+    """Process id and port of the server."""
+    server = subprocess.Popen([sys.executable, "-m", "benchmarks.sessions_server", directory], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        port = next(int(line.split()[1]) for line in server.stdout if line.startswith("port "))
+        yield server.pid, port
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+
+
+def _load(pid: int, port: int, requests: Sequence[bytes], expected: int) -> Load:
+    before_s, began_s = cpu_s(pid), time.perf_counter()
+    uvloop.run(send_all(port, requests, expected=expected))
+    took_s = time.perf_counter() - began_s
+    return Load(len(requests) / took_s, (cpu_s(pid) - before_s) / len(requests))
+
+
+# The parts
+
+
+def _crypto_s(count: int) -> tuple[float, float, list[Row]]:
+    """Seconds to open and to seal one session, from its key on, and what was sealed."""
+    ids = SystemIds()
+    sealer, content = Sealer(derive(KeyId(1), ids.token(32)), NAMESPACE), value(0)
+    head = Head(Kind.VALUE, KeyId(1), Version(1), 0, NEVER_MS, NAMESPACE, FIRST_TOKEN, NO_SUBJECT, FIRST_TOKEN)
+    opened = Opened(head, Deadlines(NEVER_MS, NEVER_MS), None, content)
+    keys, rows = [key(number) for number in range(count)], []
+    began_s = time.process_time()
+    for one in keys:
+        rows.append(sealer.seal(sealer.record_key(one), opened, id=sealer.row_id(one), nonce=ids.token(NONCE_BYTES)))
+    sealing_s = (time.process_time() - began_s) / count
+    began_s = time.process_time()
+    for one, row in zip(keys, rows, strict=True):
+        assert sealer.open(sealer.record_key(one), row, id=sealer.row_id(one)) is not None
+    return (time.process_time() - began_s) / count, sealing_s, rows
+
+
+def _storage_s(directory: Path, rows: Sequence[Row]) -> tuple[float, float]:
+    """Seconds of CPU of one search, and of one row of a group in a durable transaction."""
+    connection = apsw.Connection(str(directory / "rows.sqlite"))
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "FULL")
+    connection.execute(
+        "CREATE TABLE session (id BLOB NOT NULL PRIMARY KEY, head BLOB NOT NULL, deadline BLOB NOT NULL, sealed BLOB NOT NULL) STRICT"
+    )
+    began_s = time.process_time()
+    for at in range(0, len(rows), CONNECTIONS):
+        with connection:
+            for row in rows[at : at + CONNECTIONS]:
+                connection.execute(_PUT, (row.id, row.head, row.deadline, row.sealed))
+    insert_s = (time.process_time() - began_s) / len(rows)
+    began_s = time.process_time()
+    for row in rows:
+        connection.execute(_GET, (row.id,)).fetchall()
+    search_s = (time.process_time() - began_s) / len(rows)
+    connection.close()
+    return search_s, insert_s
+
+
+def _parts(directory: Path, count: int) -> Parts:
+    opening_s, sealing_s, rows = _crypto_s(count)
+    search_s, insert_s = _storage_s(directory, rows)
+    return Parts(opening_s, sealing_s, search_s, insert_s)
+
+
+# The mix
+
+
+def _mix(sessions: int, seconds: int) -> list[bytes]:
+    """One second's mix after the other, evenly interleaved: reads and saves of sessions that are there, deletes of some that are not."""
+    per_s = READS_PER_S + SAVES_PER_S + DELETES_PER_S
+    requests = []
+    for number in range(per_s * seconds):
+        turn, place = divmod(number, per_s)
+        slot = place * 7919 % per_s
+        at = number * 104_729 % sessions
+        if slot < READS_PER_S:
+            requests.append(read(at))
+        elif slot < READS_PER_S + SAVES_PER_S:
+            requests.append(save(at, turn + 1))
+        else:
+            requests.append(_request("DELETE", b"/sessions/v1/gone-%d" % number))
+    return requests
+
+
+def measure(*, quick: bool) -> list[Result]:
+    """CPU, rates and their ratios to the yardsticks of the same run; latency of the mix; memory with 100,000 sessions."""
+    count, sessions, seconds = (640, 2_000, 1) if quick else (12_800, 100_000, 20)
+    with tempfile.TemporaryDirectory(prefix="headwater-bench-") as name, _server(name) as (pid, port):
+        _load(pid, port, [save(number) for number in range(count)], 201)
+        empty_get = _load(pid, port, [_request("GET", b"/bench/empty")] * count, 200)
+        reads = _load(pid, port, [read(number) for number in range(count)], 200)
+        empty_post = _load(pid, port, [_request("POST", b"/bench/empty", value(0))] * count, 201)
+        created = _load(pid, port, [save(number) for number in range(count, 2 * count)], 201)
+        overwritten = _load(pid, port, [save(number, 1) for number in range(count)], 201)
+        alone = _load(pid, port, [_request("POST", b"/bench/one-commit", value(0))] * (count // 4), 201)
+        parts = _parts(Path(name), count)
+        _load(pid, port, [save(number) for number in range(2 * count, sessions)], 201)
+        resident = resident_bytes(pid)
+        mix = uvloop.run(send_on_time(port, _mix(sessions, seconds), per_s=READS_PER_S + SAVES_PER_S + DELETES_PER_S))
+        resident = max(resident, resident_bytes(pid))
+    assert set(mix.statuses) == {200, 201, 204}, mix.statuses
+    read_parts_s = empty_get.cpu_s + parts.opening_s + parts.search_s
+    save_parts_s = empty_post.cpu_s + parts.sealing_s + parts.insert_s
+    cpu_max, rate_min = (None, None) if quick else (CPU_MAX, RATE_MIN)
+    return [
+        Result("reads per second, 64 connections", reads.rate, "reads/s"),
+        Result("CPU of the server per read", reads.cpu_s * 1e6, "µs"),
+        Result("CPU of an empty answer to a GET", empty_get.cpu_s * 1e6, "µs"),
+        Result("CPU of opening one session", parts.opening_s * 1e6, "µs"),
+        Result("CPU of one search in SQLite", parts.search_s * 1e6, "µs"),
+        Result("read beside the sum of these parts", reads.cpu_s / read_parts_s, "×", at_most=cpu_max),
+        Result("new sessions per second, 64 connections", created.rate, "saves/s"),
+        Result("the same with an fsync of its own each", alone.rate, "saves/s"),
+        Result("rate beside one fsync per save", created.rate / alone.rate, "×", at_least=rate_min),
+        Result("CPU of the server per new session", created.cpu_s * 1e6, "µs"),
+        Result("CPU of the server per overwritten session", overwritten.cpu_s * 1e6, "µs"),
+        Result("CPU of an empty answer to a POST", empty_post.cpu_s * 1e6, "µs"),
+        Result("CPU of sealing one session", parts.sealing_s * 1e6, "µs"),
+        Result("CPU of one row of a group commit of 64", parts.insert_s * 1e6, "µs"),
+        Result("save beside the sum of these parts", created.cpu_s / save_parts_s, "×", at_most=cpu_max),
+        Result("mix of Wikimedia: median", mix.percentile_ms(0.5), "ms"),
+        Result("mix of Wikimedia: 99 of 100 (goal: below 10)", mix.percentile_ms(0.99), "ms"),
+        Result("mix of Wikimedia: slowest", max(mix.seconds) * 1000, "ms"),
+        Result(f"memory with {sessions:,} sessions", resident / 2**20, "MiB", at_most=None if quick else RSS_BYTES_MAX / 2**20),
+    ]
+
+
+if __name__ == "__main__":
+    print(json.dumps([asdict(result) for result in measure(quick="--quick" in sys.argv)], ensure_ascii=False))

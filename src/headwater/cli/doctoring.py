@@ -1,0 +1,124 @@
+"""`headwater doctor sessions`: a session written, read, left to expire and deleted at a running service, each step with its verdict."""
+
+import http.client
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from headwater.app.sessions_config import load_sessions_config
+from headwater.cli.exits import Exit
+from headwater.cli.output import print_json, print_table
+from headwater.http.config import parse_listen
+from headwater.kernel.clock import SystemClock
+from headwater.kernel.errors import InvalidInput, Unavailable
+from headwater.kernel.ids import SystemIds
+
+TIMEOUT_S = 10.0
+TTL_S = 1
+EXPIRED_AFTER_S = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that was tried: whether it went as it has to, and what came instead."""
+
+    name: str
+    ok: bool
+    found: str
+    ms: float
+
+
+@dataclass
+class Patient:
+    """A service at its address, and what was found out about it. `token` is sent as bearer token."""
+
+    host: str
+    port: int
+    token: str | None
+    clock: SystemClock = field(default_factory=SystemClock)
+    ids: SystemIds = field(default_factory=SystemIds)
+    steps: list[Step] = field(default_factory=list)
+
+    def ask(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+        """One request: status and body. Raises Unavailable."""
+        sent = {**(headers or {}), **({"authorization": f"Bearer {self.token}"} if self.token else {})}
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT_S)
+        try:
+            connection.request(method, path, body=body, headers=sent)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise Unavailable(f"sessions do not answer at {self.host}:{self.port}: {error}") from error
+        finally:
+            connection.close()
+
+    def expect(self, name: str, status: int, ask: Callable[[], tuple[int, bytes]], *, body: bytes | None = None) -> bytes:
+        """Try one step; the body that came."""
+        began_s = self.clock.monotonic_s()
+        got, content = ask()
+        ok = got == status and (body is None or content == body)
+        found = f"{got}" if ok else f"{got} instead of {status}" if got != status else "another value than was written"
+        self.steps.append(Step(name, ok, found, round((self.clock.monotonic_s() - began_s) * 1000, 1)))
+        return content
+
+
+def examine_sessions(path: Path | None, *, namespace: str | None, token: str | None, as_json: bool) -> Exit:
+    """Try everything; the exit status says whether all of it went as it has to.
+
+    Raises:
+        InvalidConfig: the configuration is wrong.
+        InvalidInput: there is no such namespace.
+        Unavailable: nothing answers.
+    """
+    config = load_sessions_config(path, os.environ).sessions
+    name = namespace if namespace is not None else next(iter(config.namespaces))
+    if name not in config.namespaces:
+        raise InvalidInput(f"no namespace is called {name}; there is {', '.join(config.namespaces)}")
+    host, port = parse_listen(config.listen)
+    patient = Patient("127.0.0.1" if host == "0.0.0.0" else host, port, token)
+    patient.expect("ready", 200, lambda: patient.ask("GET", "/readyz"))
+    if config.namespaces[name].base is not None:
+        _try_drop_in(patient, str(config.namespaces[name].base))
+    _try_native(patient, name)
+    _show(patient, name, as_json=as_json)
+    return Exit.OK if all(step.ok for step in patient.steps) else Exit.FAILED
+
+
+def _try_drop_in(patient: Patient, base: str) -> None:
+    address, value = f"{base}headwater-doctor%3A{patient.ids.token(16).hex()}", patient.ids.token(64)
+    patient.expect("write", 201, lambda: patient.ask("POST", address, value, {"content-type": "application/octet-stream"}))
+    patient.expect("read", 200, lambda: patient.ask("GET", address), body=value)
+    patient.expect("delete", 204, lambda: patient.ask("DELETE", address))
+    patient.expect("read what is deleted", 404, lambda: patient.ask("GET", address))
+
+
+def _try_native(patient: Patient, name: str) -> None:
+    """A key made by the service, with a life of a second."""
+    value = patient.ids.token(64)
+    minted = patient.expect(
+        "mint, to live 1 s", 201, lambda: patient.ask("POST", f"/v2/{quote(name, safe='')}", value, {"session-ttl": str(TTL_S)})
+    )
+    if not patient.steps[-1].ok:
+        return
+    answer: Any = json.loads(minted)
+    address = f"/v2/{quote(name, safe='')}/sessions/{quote(answer['session'], safe='')}"
+    patient.expect("read what was minted", 200, lambda: patient.ask("GET", address), body=value)
+    time.sleep(EXPIRED_AFTER_S)
+    patient.expect("read what has expired", 404, lambda: patient.ask("GET", address))
+    patient.expect("delete what has expired", 204, lambda: patient.ask("DELETE", address))
+
+
+def _show(patient: Patient, name: str, *, as_json: bool) -> None:
+    if as_json:
+        steps = [{"step": step.name, "ok": step.ok, "found": step.found, "ms": step.ms} for step in patient.steps]
+        print_json({"namespace": name, "ok": all(step.ok for step in patient.steps), "steps": steps})
+        return
+    rows = [(step.name, "ok" if step.ok else "WRONG", step.found, f"{step.ms:.1f}") for step in patient.steps]
+    print_table(f"Sessions at {patient.host}:{patient.port}, namespace {name}", ("step", "verdict", "found", "ms"), rows)
+    sys.stdout.flush()

@@ -1,0 +1,156 @@
+"""Who may do what in which namespace, and how many sessions that are not there a client may ask for.
+
+Refusals come before any look-up and are one and the same, whatever is wrong: no token, an unknown one, a namespace or verb that the client
+does not have, a namespace that does not exist. Every one takes the same steps, so that time tells them apart as little as words.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from headwater.http.auth import refuse_pages_of_others
+from headwater.http.messages import Client, Request
+from headwater.kernel.clock import Clock
+from headwater.kernel.errors import HeadwaterError, InvalidInput, Retry, Unauthenticated
+from headwater.sessions.config import EVERY_NAMESPACE, SessionClientConfig, SessionsConfig, Verb
+
+_NOBODY = "anonymous"
+_PORT = re.compile(r":[0-9]{0,5}\Z")
+_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_BROWSER_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller(Client):
+    """A client of this service.
+
+    Attributes:
+        rights: one byte for each namespace and verb, and a last one for what does not exist; so looking takes the same time for all.
+    """
+
+    rights: bytes = b""
+
+
+class TooManyMisses(HeadwaterError):
+    """A client asks for more sessions that are not there than it may; those that are there are still served."""
+
+    code = "too-many-misses"
+    retry = Retry.LATER
+
+
+class Callers:
+    """The clients of the service (an `Authenticator`); none: everybody who can reach it may do everything.
+
+    A client's token stands in `Authorization: Bearer TOKEN`, or, where that header holds a session, in
+    `Client-Authorization: Bearer TOKEN`. A token in both is no token.
+    """
+
+    def __init__(self, config: SessionsConfig) -> None:
+        self._namespaces = tuple(config.namespaces)
+        self._known: tuple[tuple[bytes, Caller], ...] = ()
+        columns = [_column(namespace, verb) for namespace in self._namespaces for verb in Verb]
+        self._columns = {column: number for number, column in enumerate(columns)}
+        self._stranger = Caller(_NOBODY)
+        self._hosts: frozenset[str] | None = None
+        self.take(config)
+
+    def take(self, config: SessionsConfig) -> None:
+        """Take over the clients and hosts of `config`."""
+        known = []
+        for client in config.clients:
+            rights = bytes([*(_has(client, column) for column in self._columns), 0])
+            known.append((bytes.fromhex(client.token_sha256), Caller(client.name, rights=rights)))
+        self._known = tuple(known)
+        self._stranger = Caller(_NOBODY, rights=bytes([not known] * (len(self._columns) + 1)))
+        loopback = _LOOPBACK_HOSTS if not config.clients else None
+        self._hosts = frozenset(config.hosts) if config.hosts else loopback
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> Client:
+        """The caller who sent these headers; an unknown one is a stranger, who may do nothing. Never raises."""
+        found = {b"authorization": "", b"client-authorization": ""}
+        for name, value in headers:
+            if name in found:
+                found[name] = f"{found[name]}, {value.decode('latin-1')}" if found[name] else value.decode("latin-1")
+        return self._of(found[b"authorization"], found[b"client-authorization"])
+
+    def caller(self, request: Request) -> Client:
+        """The caller who sent `request`, as `identify` finds it."""
+        headers = request.headers
+        return self._of(headers.get("authorization", ""), headers.get("client-authorization", ""))
+
+    def _of(self, authorization: str, client_authorization: str) -> Client:
+        one, other = _bearer(authorization), _bearer(client_authorization)
+        digest = hashlib.sha256((one or other).encode("latin-1", "replace")).digest()
+        client = self._stranger
+        for known, candidate in self._known:
+            # Chosen by index, not by a branch: a match takes no other way than none.
+            client = (client, candidate)[hmac.compare_digest(known, digest)]
+        return self._stranger if one and other else client
+
+    def check_origin(self, request: Request) -> None:
+        """Refuse what no program that uses the service sends: targets for proxies, foreign hosts, posts of pages in a browser.
+
+        Raises:
+            InvalidInput: an absolute target, or a `Host` that is not answered here.
+            Forbidden: a page in a browser wants to change something where no clients are configured.
+        """
+        if request.absolute:
+            raise InvalidInput("the request target is a path, not a whole URI", where="target")
+        if self._hosts is not None and _PORT.sub("", request.headers.get("host", "")).lower() not in self._hosts:
+            raise InvalidInput("this Host is not answered here", where="host")
+        if not self._known and request.method not in _BROWSER_SAFE:
+            refuse_pages_of_others(request.headers)
+
+    def permit(self, client: Client, verb: Verb, namespace: str) -> None:
+        """Let `client` pass if it may do `verb` in `namespace`.
+
+        Raises:
+            Unauthenticated: it may not, or it is nobody; always the same.
+        """
+        if not self.may(client, verb, namespace):
+            raise Unauthenticated("this needs the token of a client that may do it", where="authorization")
+
+    def may(self, client: Client, verb: Verb, namespace: str) -> bool:
+        """Whether `client` may do `verb` in `namespace`."""
+        assert isinstance(client, Caller)
+        return client.rights[self._columns.get(_column(namespace, verb), -1)] == 1
+
+
+def _column(namespace: str, verb: Verb) -> str:
+    return f"{namespace}:{verb.value}"
+
+
+def _has(client: SessionClientConfig, column: str) -> bool:
+    namespace, _, verb = column.partition(":")
+    return Verb(verb) in (*client.grants.get(namespace, ()), *client.grants.get(EVERY_NAMESPACE, ()))
+
+
+def _bearer(header: str) -> str:
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+class MissBudget:
+    """How many misses each client has left: a bucket that fills up again. Bounded by the number of clients."""
+
+    def __init__(self, config: SessionsConfig, clock: Clock) -> None:
+        self._misses_max = config.misses_max
+        self._per_s = config.misses_per_second
+        self._clock = clock
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def spend(self, client: Client) -> float | None:
+        """Count a miss of `client`: None if it was within its budget, else the seconds until the next would be."""
+        now_s = self._clock.monotonic_s()
+        left, at_s = self._left.get(client.name, (float(self._misses_max), now_s))
+        left = min(self._misses_max, left + (now_s - at_s) * self._per_s)
+        if left < 1:
+            self._left[client.name] = (left, now_s)
+            return (1 - left) / self._per_s
+        self._left[client.name] = (left - 1, now_s)
+        return None

@@ -1,0 +1,1 @@
+"""Sessions: an isolated, encrypted, expiring store of login sessions."""

@@ -1,0 +1,75 @@
+"""Sessions in memory: the model of what a store does, for tests and for trying things out. Nothing survives the process."""
+
+from collections.abc import Mapping, Sequence
+
+from sortedcontainers import SortedDict
+
+from headwater.sessions.model import Generation, Row, RowId, RowOutline, Version
+from headwater.sessions.sealing import version_of
+
+
+class MemorySessionStore:
+    """`SessionStore` in dictionaries.
+
+    Attributes:
+        rows: what is stored, open to tests that damage it.
+    """
+
+    shared = False
+
+    def __init__(self) -> None:
+        self.rows: SortedDict[RowId, Row] = SortedDict()
+        self._generations: dict[bytes, Generation] = {}
+        self._sequence = 0
+
+    async def get(self, id: RowId) -> Row | None:
+        """The row."""
+        row: Row | None = self.rows.get(id)
+        return row
+
+    async def put(self, row: Row, *, expected: Version | None, clears: Sequence[RowId] = ()) -> bool:
+        """Compare and set."""
+        if self._version(row.id) != expected:
+            return False
+        self.rows[row.id] = row
+        for id in clears:
+            self.rows.pop(id, None)
+        return True
+
+    async def extend(self, id: RowId, deadline: bytes, *, version: Version) -> bool:
+        """Replace the deadline alone."""
+        if self._version(id) != version:
+            return False
+        row = self.rows[id]
+        self.rows[id] = Row(id, row.head, deadline, row.sealed)
+        return True
+
+    async def delete(self, rows: Mapping[RowId, Version | None]) -> None:
+        """Remove all of them."""
+        for id, version in rows.items():
+            if version is None or self._version(id) == version:
+                self.rows.pop(id, None)
+
+    async def put_generations(self, generations: Sequence[Generation]) -> None:
+        """Put all of them."""
+        for generation in generations:
+            self._sequence += 1
+            self._generations.pop(generation.scope, None)
+            self._generations[generation.scope] = Generation(generation.scope, generation.key_id, generation.token, self._sequence)
+
+    async def get_generation(self, scope: bytes) -> Generation | None:
+        """The record."""
+        return self._generations.get(scope)
+
+    async def generations_since(self, sequence: int, *, limit: int) -> Sequence[Generation]:
+        """The records in the order in which they were put."""
+        return [each for each in self._generations.values() if each.sequence > sequence][:limit]
+
+    async def page(self, after: RowId | None, *, limit: int) -> Sequence[RowOutline]:
+        """Rows in order."""
+        ids = list(self.rows.irange(minimum=after, inclusive=(False, True)))[:limit]
+        return [RowOutline(row.id, row.head, row.deadline, len(row.sealed)) for row in map(self.rows.__getitem__, ids)]
+
+    def _version(self, id: RowId) -> Version | None:
+        row = self.rows.get(id)
+        return None if row is None else version_of(row)

@@ -1,0 +1,180 @@
+"""Looking a session up: under every service key, authentic, of the current generation, in time.
+
+A look-up that finds nothing does what one that finds a session does: a decoy of typical size takes the place of the missing row and is
+authenticated, decrypted and judged like a real one. Nothing ends early on the way.
+"""
+
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from headwater.kernel.clock import Clock
+from headwater.kernel.ids import Ids
+from headwater.kernel.metrics import Metrics
+from headwater.sessions.generations import Generations
+from headwater.sessions.keys import KeyRing
+from headwater.sessions.model import (
+    FIRST_TOKEN,
+    NEVER_MS,
+    NO_SUBJECT,
+    Deadlines,
+    Head,
+    KeyId,
+    Kind,
+    Policy,
+    Row,
+    RowId,
+    Standing,
+    Token,
+    Version,
+    judge,
+)
+from headwater.sessions.ports import SessionStore
+from headwater.sessions.quotas import Quota
+from headwater.sessions.sealing import NONCE_BYTES, Opened, RecordKey, Sealer, version_of
+from headwater.sessions.service_metrics import ROWS_REJECTED
+from headwater.sessions.versions import SeenVersions
+
+DECOY_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """One service key at work for one namespace.
+
+    Attributes:
+        sealer: makes and opens its rows.
+        scope: of the namespace among the generations.
+        decoy_key, decoy: stand in for a row that is not there.
+    """
+
+    sealer: Sealer
+    scope: bytes
+    decoy_key: RecordKey
+    decoy: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """One namespace at work.
+
+    Attributes:
+        policy: its rules.
+        quota: what it has used of them.
+        desks: one for each service key, the active one first.
+    """
+
+    policy: Policy
+    quota: Quota
+    desks: tuple[Desk, ...]
+
+
+@dataclass(slots=True)
+class Found:
+    """What there is under a session's key.
+
+    Attributes:
+        standing: what it is worth.
+        desk, id, record: of the row that counts; of the active service key if there is none.
+        opened: what it holds; None if there is no authentic row.
+        stored: the versions of all rows under this key by their ids, whatever they are worth.
+        size_bytes: of all those rows.
+    """
+
+    standing: Standing
+    desk: Desk
+    id: RowId
+    record: RecordKey
+    opened: Opened | None = None
+    stored: dict[RowId, Version] = field(default_factory=dict)
+    size_bytes: int = 0
+
+    @property
+    def live(self) -> Opened | None:
+        """The session, if there is one."""
+        return self.opened if self.standing is Standing.LIVE else None
+
+
+def space_of(policy: Policy, ring: KeyRing, quota: Quota, ids: Ids) -> Space:
+    """Put the keys of a ring to work for a namespace."""
+    return Space(policy, quota, tuple(_desk(Sealer(key, policy.name), ids) for key in ring.keys))
+
+
+def _desk(sealer: Sealer, ids: Ids) -> Desk:
+    key = ids.token(32)
+    id, record = sealer.row_id(key), sealer.record_key(key)
+    head = Head(Kind.VALUE, sealer.key.id, Version(0), 0, NEVER_MS, sealer.namespace, FIRST_TOKEN, NO_SUBJECT, FIRST_TOKEN)
+    opened = Opened(head, Deadlines(0, NEVER_MS), None, bytes(DECOY_BYTES))  # expired, as most misses are that were a session once
+    return Desk(sealer, sealer.scope(), record, sealer.seal(record, opened, id=id, nonce=ids.token(NONCE_BYTES)))
+
+
+class Finder:
+    """Looks sessions up."""
+
+    def __init__(self, store: SessionStore, generations: Generations, seen: SeenVersions, *, clock: Clock, metrics: Metrics) -> None:
+        self._store = store
+        self._generations = generations
+        self._seen = seen
+        self._clock = clock
+        self._metrics = metrics
+
+    async def find(self, space: Space, key: bytes) -> Found:
+        """What there is under `key`. The first row in the order of the service keys counts; all are looked at, the active key's last.
+
+        A row moves to the active key meanwhile in one step, or first appears there and then goes: whoever looks in the order in which it
+        moves cannot miss it.
+        """
+        found: Found | None = None
+        stored: dict[RowId, Version] = {}
+        size_bytes = 0
+        for desk in reversed(space.desks):
+            each, row = await self._find_at(desk, key)
+            if row is not None:
+                stored[row.id] = version_of(row)
+                size_bytes += row.size_bytes
+            if found is None or found.opened is None or each.opened is not None:
+                found = each
+        assert found is not None, "a ring has keys"
+        found.stored, found.size_bytes = stored, size_bytes
+        return found
+
+    async def _find_at(self, desk: Desk, key: bytes) -> tuple[Found, Row | None]:
+        sealer = desk.sealer
+        id, record = sealer.row_id(key), sealer.record_key(key)
+        floor = self._seen.floor(id)
+        row = await self._store.get(id)
+        is_there = row is not None
+        looked_at, its_key = (row, record) if row is not None else (desk.decoy, desk.decoy_key)
+        opened = sealer.open(its_key, looked_at, id=looked_at.id)
+        if opened is None:
+            self._reject("altered")
+            return Found(Standing.GONE, desk, id, record), row
+        head = opened.head
+        if self._generations.stale:
+            await self._generations.read_through((desk.scope, head.subject))
+        is_current = self.is_current(desk.scope, head)
+        standing = judge(head, opened.deadlines, has_value=opened.value is not None, is_current=is_current, now_ms=self._clock.now_ms())
+        if is_there and head.version < floor:
+            self._reject("put back")
+            return Found(Standing.GONE, desk, id, record), row
+        if is_there and head.version > floor:
+            self._seen.raise_to(id, head.version)
+        return Found(standing if is_there else Standing.GONE, desk, id, record, opened if is_there else None), row
+
+    def is_current(self, scope: bytes, head: Head) -> bool:
+        """Whether a row carries the current generations of its namespace and its subject."""
+        now = self.tokens(scope, head.subject)
+        return hmac.compare_digest(now[0] + now[1], head.namespace_token + head.subject_token)
+
+    def tokens(self, scope: bytes, subject: bytes) -> tuple[Token, Token]:
+        """The current generations of a namespace and of a subject in it."""
+        current = self._generations.current
+        return current(scope), current(subject)  # no subject is a scope that nobody revokes
+
+    def _reject(self, reason: str) -> None:
+        self._metrics.inc(ROWS_REJECTED, reason=reason)  # not logged: whoever can damage rows could fill the log
+
+
+def scopes_of(space: Space, subject: str | None) -> Sequence[tuple[bytes, KeyId]]:
+    """The scope of a subject, or of the namespace itself, under every service key, with the key's id."""
+    return [(desk.sealer.scope(subject) if subject is not None else desk.scope, desk.sealer.key.id) for desk in space.desks]

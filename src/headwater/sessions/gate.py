@@ -1,0 +1,52 @@
+"""What both interfaces share before they ask the service: the configuration, callers, shedding, budgets of misses, and counting."""
+
+from typing import cast
+
+import structlog
+from prometheus_client import Counter
+
+from headwater.http.messages import Client
+from headwater.kernel.clock import Clock
+from headwater.kernel.metrics import Metrics
+from headwater.sessions.clients import Callers, MissBudget
+from headwater.sessions.config import SessionsConfig
+from headwater.sessions.metrics import OVER_BUDGET, READS, REFUSED
+from headwater.sessions.quiet import Seldom
+from headwater.sessions.shedding import Shedding
+
+_log = structlog.get_logger(__name__)
+
+
+class Gate:
+    """One for both interfaces, so that no client has two budgets."""
+
+    def __init__(self, config: SessionsConfig, *, metrics: Metrics, clock: Clock) -> None:
+        self.config = config
+        self.metrics = metrics
+        self.callers = Callers(config)
+        self.shedding = Shedding(config.shedding, metrics)
+        self._budget = MissBudget(config, clock)
+        self._seldom = Seldom(clock)
+        self._reads: dict[tuple[str, bool], Counter] = {}
+
+    def count_read(self, namespace: str, *, hit: bool) -> None:
+        """Note a read."""
+        counter = self._reads.get((namespace, hit))
+        if counter is None:
+            child = self.metrics.child(READS, namespace=namespace, result="hit" if hit else "miss")
+            counter = self._reads[namespace, hit] = cast(Counter, child)
+        counter.inc()
+
+    def count_refused(self, interface: str) -> None:
+        """Note that nobody who may sent a request."""
+        self.metrics.inc(REFUSED, interface=interface)
+
+    def spend_miss(self, client: Client) -> float | None:
+        """Count a miss of `client`; beyond its budget raise the alarm and return the seconds until it may miss again."""
+        wait_s = self._budget.spend(client)
+        if wait_s is not None:
+            self.metrics.inc(OVER_BUDGET, client=client.name)
+            left_out = self._seldom.due(client.name)
+            if left_out is not None:
+                _log.warning("misses_over_budget", client=client.name, left_out=left_out)
+        return wait_s

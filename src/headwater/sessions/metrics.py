@@ -1,0 +1,24 @@
+"""Metrics of sessions. Labels are namespaces, clients and kinds as configured; never a key, a subject or an id.
+
+The two foreign ones are those of Kask, for dashboards and alarms that know it: only requests below the base path of a namespace count.
+"""
+
+from headwater.kernel.metrics import counter, gauge, histogram
+from headwater.sessions.service_metrics import SERVICE_METRICS
+
+KASK_REQUESTS = counter("http_requests", "Requests to the drop-in interface, as Kask counts them.", "code", "method", foreign=True)
+KASK_DURATION = histogram(
+    "http_request_duration_seconds",
+    "Time to answer a request to the drop-in interface, as Kask measures it.",
+    "code",
+    "method",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
+    foreign=True,
+)
+READS = counter("sessions_reads", "Reads, by result: hit, miss.", "namespace", "result")
+OVER_BUDGET = counter("sessions_misses_over_budget", "Misses of a client beyond its budget: somebody may be guessing keys.", "client")
+REFUSED = counter("sessions_refused", "Requests refused because no client that may do it sent them.", "interface")
+SHED = counter("sessions_shed", "Writes refused because too many were under way, by kind: anonymous, other.", "kind")
+WRITES_UNDER_WAY = gauge("sessions_writes_under_way", "Writes that wait for the disk.")
+
+METRICS = (KASK_REQUESTS, KASK_DURATION, READS, OVER_BUDGET, REFUSED, SHED, WRITES_UNDER_WAY, *SERVICE_METRICS)

@@ -1,0 +1,211 @@
+"""How a session becomes a row that tells nothing, and comes back only for whoever presents its key.
+
+With `K` one of the keys derived from a service key, `‖` joining and `len` a length before each part:
+
+    row id     = HMAC-SHA256(K_id, len ‖ namespace ‖ len ‖ key)
+    record key = HMAC-SHA512(K_record, len ‖ namespace ‖ len ‖ key), halved into a sealing key and an authentication key
+    sealed     = nonce ‖ AES-256-GCM(sealing key, nonce, len ‖ subject ‖ value; head ‖ row id)
+    deadline   = ttl ‖ idle ‖ first half of HMAC-SHA256(authentication key, ttl ‖ idle ‖ row id ‖ head)
+    head       = format ‖ kind ‖ key id ‖ version ‖ created ‖ absolute end ‖ tokens and subject's hash ‖ len ‖ namespace
+
+The session's key is an input of the record key and stands nowhere, so the database with all service keys opens nothing unless the key can
+be guessed. Each record has a sealing key of its own, so random nonces of 96 bits cannot meet: one key seals the writes of one session only.
+Sources: RFC 2104 (HMAC), RFC 5869 (HKDF), NIST SP 800-38D (GCM).
+"""
+
+import hmac
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from headwater.sessions.model import TOKEN_BYTES, Deadlines, Head, KeyId, Kind, Row, RowId, RowOutline, Version
+
+FORMAT = 1
+MASTER_BYTES = 32
+NONCE_BYTES = 12
+SUBJECT_BYTES_MAX = 512
+_HEAD = struct.Struct(f">BBHQQQ{TOKEN_BYTES}s{TOKEN_BYTES}s{TOKEN_BYTES}sB")
+_TIMES = struct.Struct(">QQ")
+_LENGTH = struct.Struct(">H")
+_MAC_BYTES = 16
+_DEADLINE_BYTES = _TIMES.size + _MAC_BYTES
+_HEAD_BYTES = _HEAD.size
+_TAG_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ServiceKey:
+    """The keys derived from one service key."""
+
+    id: KeyId
+    of_rows: bytes
+    of_records: bytes
+    of_subjects: bytes
+
+
+def derive(key_id: KeyId, master: bytes) -> ServiceKey:
+    """The keys that come from the 32 random bytes of a service key."""
+    assert len(master) == MASTER_BYTES
+    return ServiceKey(key_id, *(_expand(master, label) for label in (b"rows", b"records", b"subjects")))
+
+
+def _expand(master: bytes, label: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"headwater sessions 1 " + label).derive(master)
+
+
+class RecordKey(msgspec.Struct, frozen=True, gc=False):
+    """What seals and authenticates the row of one session under one service key."""
+
+    sealing: bytes
+    authentication: bytes
+
+    def __repr__(self) -> str:
+        return "RecordKey(…)"
+
+
+class Opened(msgspec.Struct, frozen=True, gc=False):
+    """A row that is authentic.
+
+    Attributes:
+        head, deadlines: its parts as values.
+        subject: of the session, None if it has none.
+        value: what was saved; None where only the header is left.
+    """
+
+    head: Head
+    deadlines: Deadlines
+    subject: str | None
+    value: bytes | None
+
+    def __repr__(self) -> str:
+        return "Opened(…)"
+
+
+@dataclass(frozen=True)
+class Sealer:
+    """One service key at work for one namespace."""
+
+    key: ServiceKey
+    namespace: str
+
+    @cached_property
+    def _prefix(self) -> bytes:
+        return _with_length(self.namespace.encode())
+
+    # These begin with key and namespace; a copy goes on with the key of a session. `hmac.digest` lets go of the interpreter in every call,
+    # and the event loop would queue up behind the writer thread three times per request.
+
+    @cached_property
+    def _rows(self) -> hmac.HMAC:
+        return hmac.new(self.key.of_rows, self._prefix, "sha256")
+
+    @cached_property
+    def _records(self) -> hmac.HMAC:
+        return hmac.new(self.key.of_records, self._prefix, "sha512")
+
+    def row_id(self, session_key: bytes) -> RowId:
+        """Where the session is stored."""
+        begun = self._rows.copy()
+        begun.update(_with_length(session_key))
+        return RowId(begun.digest())
+
+    def record_key(self, session_key: bytes) -> RecordKey:
+        """What seals the session."""
+        begun = self._records.copy()
+        begun.update(_with_length(session_key))
+        both = begun.digest()
+        return RecordKey(both[:32], both[32:])
+
+    def scope(self, subject: str | None = None) -> bytes:
+        """The keyed hash of a subject of the namespace, or of the namespace itself."""
+        text = b"" if subject is None else _with_length(subject.encode())
+        return hmac.digest(self.key.of_subjects, self._prefix + text, "sha256")[:TOKEN_BYTES]
+
+    def seal(self, record: RecordKey, opened: Opened, *, id: RowId, nonce: bytes) -> Row:
+        """The row of a session; without a value its header alone."""
+        head = encode_head(opened.head)
+        sealed = b""
+        if opened.value is not None:
+            subject = (opened.subject or "").encode()
+            assert len(subject) <= SUBJECT_BYTES_MAX and len(nonce) == NONCE_BYTES
+            content = _LENGTH.pack(len(subject)) + subject + opened.value
+            sealed = nonce + AESGCM(record.sealing).encrypt(nonce, content, head + id)
+        return Row(id, head, encode_deadline(record, opened.deadlines, id=id, head=head), sealed)
+
+    def open(self, record: RecordKey, row: Row, *, id: RowId) -> Opened | None:
+        """What a row holds, or None if a single bit of it is not as it was written, or was written elsewhere."""
+        head, deadline, sealed = row.head, row.deadline, row.sealed
+        fields = decode_head(head)
+        if fields is None or len(deadline) != _DEADLINE_BYTES or fields.namespace != self.namespace or fields.key_id != self.key.id:
+            return None
+        times = deadline[: _TIMES.size]
+        if not hmac.compare_digest(_authenticate(record, times, id, head), deadline[_TIMES.size :]):
+            return None
+        deadlines = Deadlines(*_TIMES.unpack(times))
+        if not sealed:
+            return Opened(fields, deadlines, None, None)
+        if len(sealed) < NONCE_BYTES + _TAG_BYTES + _LENGTH.size:
+            return None
+        try:
+            content = AESGCM(record.sealing).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], head + id)
+        except InvalidTag:
+            return None
+        (length,) = _LENGTH.unpack_from(content)
+        start = _LENGTH.size + length
+        subject = content[_LENGTH.size : start].decode() or None
+        return Opened(fields, deadlines, subject, content[start:])
+
+
+def encode_head(head: Head) -> bytes:
+    """The bytes of a head."""
+    name = head.namespace.encode()
+    tokens = (head.namespace_token, head.subject, head.subject_token)
+    fixed = (FORMAT, head.kind, head.key_id, head.version, head.created_ms, head.absolute_ms)
+    return _HEAD.pack(*fixed, *tokens, len(name)) + name
+
+
+def decode_head(data: bytes) -> Head | None:
+    """The head that `data` says, or None; true only if the row opens."""
+    if len(data) < _HEAD_BYTES:
+        return None
+    form, kind, key_id, version, created_ms, absolute_ms, namespace_token, subject, subject_token, length = _HEAD.unpack_from(data)
+    name = data[_HEAD_BYTES:]
+    if form != FORMAT or kind >= len(_KINDS) or len(name) != length or not name.isascii():
+        return None
+    return Head(_KINDS[kind], key_id, version, created_ms, absolute_ms, name.decode(), namespace_token, subject, subject_token)
+
+
+_KINDS = tuple(Kind)
+_VERSION = struct.Struct(">Q")
+_VERSION_AT = 4
+
+
+def version_of(row: Row | RowOutline) -> Version:
+    """The version that a stored row says, for comparing and setting; 0 if its head is cut off."""
+    head = row.head
+    return Version(_VERSION.unpack_from(head, _VERSION_AT)[0]) if len(head) >= _VERSION_AT + _VERSION.size else Version(0)
+
+
+def decode_deadline(data: bytes) -> Deadlines | None:
+    """The deadlines that `data` says, or None; true only if the row opens."""
+    return Deadlines(*_TIMES.unpack_from(data)) if len(data) == _DEADLINE_BYTES else None
+
+
+def encode_deadline(record: RecordKey, deadlines: Deadlines, *, id: RowId, head: bytes) -> bytes:
+    """The authenticated bytes of deadlines of the row with that id and head."""
+    times = _TIMES.pack(deadlines.ttl_ms, deadlines.idle_ms)
+    return times + _authenticate(record, times, id, head)
+
+
+def _authenticate(record: RecordKey, times: bytes, id: RowId, head: bytes) -> bytes:
+    return hmac.new(record.authentication, times + id + head, "sha256").digest()[:_MAC_BYTES]
+
+
+def _with_length(part: bytes) -> bytes:
+    return _LENGTH.pack(len(part)) + part
