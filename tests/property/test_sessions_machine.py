@@ -11,6 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from headwater.sessions.errors import ConditionFailed, Revoked
 from headwater.sessions.model import ABSENT, ANY, EXISTS, Condition, Policy
+from headwater.sessions.service import HOPS_MAX
 from headwater.testing.sessions_world import SessionsWorld
 
 TTL_S, ABSOLUTE_S = 100, 1_000
@@ -29,6 +30,7 @@ class Known:
     absolute_ms: int
     alive: bool = True
     leads_to: bytes | None = None
+    rotations: int = 0
 
     @property
     def end_ms(self) -> int:
@@ -113,7 +115,8 @@ class SessionsMachine(RuleBasedStateMachine):
         assert saved.created is (before is None)
         subject = subject if subject is not None or before is None else before.subject
         absolute_ms = self.now_ms + ABSOLUTE_S * 1000 if before is None else before.absolute_ms
-        self.model[ns, key] = Known(value, subject, self.now_ms + TTL_S * 1000, absolute_ms)
+        rotations = 0 if before is None else before.rotations
+        self.model[ns, key] = Known(value, subject, self.now_ms + TTL_S * 1000, absolute_ms, rotations=rotations)
 
     @rule(at=minted)
     def delete(self, at: tuple[str, bytes]) -> None:
@@ -145,11 +148,13 @@ class SessionsMachine(RuleBasedStateMachine):
     def rotate(self, at: tuple[str, bytes], grace_s: int) -> Any:
         ns, key = at[0], self.resolved(*at)
         known = self.live(ns, key)
+        if known is not None and known.rotations == HOPS_MAX:
+            return multiple()  # a key leads through so many rotations and no more
         rotated = self.run(self.world.sessions.rotate(ns, at[1], grace_s=grace_s))
         assert (rotated is None) is (known is None)
         if rotated is None or known is None:
             return multiple()
-        self.model[ns, rotated[0]] = known
+        self.model[ns, rotated[0]] = replace(known, rotations=known.rotations + 1)
         self.model[ns, key] = replace(known, ends_ms=self.now_ms + grace_s * 1000, leads_to=rotated[0])
         return ns, rotated[0]
 
