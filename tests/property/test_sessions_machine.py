@@ -11,6 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from headwater.sessions.errors import ConditionFailed, Revoked
 from headwater.sessions.model import ABSENT, ANY, EXISTS, Condition, Policy
+from headwater.sessions.service import HOPS_MAX
 from headwater.testing.sessions_world import SessionsWorld
 
 TTL_S, ABSOLUTE_S = 100, 1_000
@@ -21,19 +22,20 @@ SUBJECTS = (None, "s0", "s1")
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A session as the model has it. `barred_until_s`: a save is refused until then, though nothing is served."""
+    """A session as the model has it. `barred_until_ms`: a save is refused until then, though nothing is served."""
 
     value: bytes
     subject: str | None
-    ends_s: float
-    absolute_s: float
+    ends_ms: int
+    absolute_ms: int
     alive: bool = True
     leads_to: bytes | None = None
+    rotations: int = 0
 
     @property
-    def end_s(self) -> float:
+    def end_ms(self) -> int:
         """When it ends unless saved or touched."""
-        return min(self.ends_s, self.absolute_s)
+        return min(self.ends_ms, self.absolute_ms)
 
 
 class SessionsMachine(RuleBasedStateMachine):
@@ -62,12 +64,12 @@ class SessionsMachine(RuleBasedStateMachine):
         self.loop.close()
 
     @property
-    def now_s(self) -> float:
-        return self.world.clock.monotonic_s()
+    def now_ms(self) -> int:
+        return self.world.clock.now_ms()
 
     def live(self, ns: str, key: bytes) -> Known | None:
         known = self.model.get((ns, key))
-        return known if known is not None and known.alive and self.now_s < known.end_s else None
+        return known if known is not None and known.alive and self.now_ms < known.end_ms else None
 
     def resolved(self, ns: str, key: bytes) -> bytes:
         for _ in range(10):
@@ -83,8 +85,8 @@ class SessionsMachine(RuleBasedStateMachine):
         if known is None:
             return False
         if not known.alive or known.leads_to is not None:
-            return (not known.alive or self.now_s >= known.end_s) and self.now_s < known.end_s + 3_600
-        return known.absolute_s <= self.now_s < known.absolute_s + 60 and known.end_s == known.absolute_s
+            return (not known.alive or self.now_ms >= known.end_ms) and self.now_ms < known.end_ms + 3_600_000
+        return known.absolute_ms <= self.now_ms < known.absolute_ms + 60_000 and known.end_ms == known.absolute_ms
 
     @initialize(target=minted)
     def begin(self) -> Any:
@@ -112,8 +114,9 @@ class SessionsMachine(RuleBasedStateMachine):
         assert not self.barred(ns, key)
         assert saved.created is (before is None)
         subject = subject if subject is not None or before is None else before.subject
-        absolute_s = self.now_s + ABSOLUTE_S if before is None else before.absolute_s
-        self.model[ns, key] = Known(value, subject, self.now_s + TTL_S, absolute_s)
+        absolute_ms = self.now_ms + ABSOLUTE_S * 1000 if before is None else before.absolute_ms
+        rotations = 0 if before is None else before.rotations
+        self.model[ns, key] = Known(value, subject, self.now_ms + TTL_S * 1000, absolute_ms, rotations=rotations)
 
     @rule(at=minted)
     def delete(self, at: tuple[str, bytes]) -> None:
@@ -133,24 +136,26 @@ class SessionsMachine(RuleBasedStateMachine):
         known = self.live(ns, key)
         assert (header is None) is (known is None)
         if known is not None:
-            self.model[ns, key] = replace(known, ends_s=self.now_s + TTL_S)
+            self.model[ns, key] = replace(known, ends_ms=self.now_ms + TTL_S * 1000)
 
     @rule(target=minted, ns=st.sampled_from(SPACES), value=st.binary(min_size=1, max_size=4), subject=st.sampled_from(SUBJECTS))
     def mint(self, ns: str, value: bytes, subject: str | None) -> tuple[str, bytes]:
         key, _ = self.run(self.world.sessions.mint(ns, value, subject=subject))
-        self.model[ns, key] = Known(value, subject, self.now_s + TTL_S, self.now_s + ABSOLUTE_S)
+        self.model[ns, key] = Known(value, subject, self.now_ms + TTL_S * 1000, self.now_ms + ABSOLUTE_S * 1000)
         return ns, key
 
     @rule(target=minted, at=minted, grace_s=st.sampled_from((0, 10, 50)))
-    def rotate(self, at: tuple[str, bytes], grace_s: float) -> Any:
+    def rotate(self, at: tuple[str, bytes], grace_s: int) -> Any:
         ns, key = at[0], self.resolved(*at)
         known = self.live(ns, key)
+        if known is not None and known.rotations == HOPS_MAX:
+            return multiple()  # a key leads through so many rotations and no more
         rotated = self.run(self.world.sessions.rotate(ns, at[1], grace_s=grace_s))
         assert (rotated is None) is (known is None)
         if rotated is None or known is None:
             return multiple()
-        self.model[ns, rotated[0]] = known
-        self.model[ns, key] = replace(known, ends_s=self.now_s + grace_s, leads_to=rotated[0])
+        self.model[ns, rotated[0]] = replace(known, rotations=known.rotations + 1)
+        self.model[ns, key] = replace(known, ends_ms=self.now_ms + grace_s * 1000, leads_to=rotated[0])
         return ns, rotated[0]
 
     @rule(ns=st.sampled_from(SPACES), subject=st.sampled_from(SUBJECTS[1:]))

@@ -6,7 +6,7 @@ authenticated, decrypted and judged like a real one. Nothing ends early on the w
 
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from headwater.kernel.clock import Clock
 from headwater.kernel.ids import Ids
@@ -77,8 +77,7 @@ class Found:
         standing: what it is worth.
         desk, id, record: of the row that counts; of the active service key if there is none.
         opened: what it holds; None if there is no authentic row.
-        stored: the versions of all rows under this key by their ids, whatever they are worth.
-        size_bytes: of all those rows.
+        rows: what is stored under this key for each service key, whatever it is worth.
     """
 
     standing: Standing
@@ -86,13 +85,20 @@ class Found:
     id: RowId
     record: RecordKey
     opened: Opened | None = None
-    stored: dict[RowId, Version] = field(default_factory=dict)
-    size_bytes: int = 0
+    rows: Sequence[Row | None] = ()
 
     @property
     def live(self) -> Opened | None:
         """The session, if there is one."""
         return self.opened if self.standing is Standing.LIVE else None
+
+    def versions(self) -> dict[RowId, Version]:
+        """The versions of all rows under this key."""
+        return {row.id: version_of(row) for row in self.rows if row is not None}
+
+    def size_bytes(self) -> int:
+        """The size of all rows under this key."""
+        return sum(row.size_bytes for row in self.rows if row is not None)
 
 
 def space_of(policy: Policy, ring: KeyRing, quota: Quota, ids: Ids) -> Space:
@@ -124,42 +130,41 @@ class Finder:
         A row moves to the active key meanwhile in one step, or first appears there and then goes: whoever looks in the order in which it
         moves cannot miss it.
         """
-        found: Found | None = None
-        stored: dict[RowId, Version] = {}
-        size_bytes = 0
-        for desk in reversed(space.desks):
-            each, row = await self._find_at(desk, key)
-            if row is not None:
-                stored[row.id] = version_of(row)
-                size_bytes += row.size_bytes
-            if found is None or found.opened is None or each.opened is not None:
-                found = each
-        assert found is not None, "a ring has keys"
-        found.stored, found.size_bytes = stored, size_bytes
+        found = await self._find_at(space.desks[-1], key)
+        for desk in space.desks[-2::-1]:
+            newer = await self._find_at(desk, key)
+            rows = (*newer.rows, *found.rows)
+            if found.opened is None or newer.opened is not None:
+                found = newer
+            found.rows = rows
         return found
 
-    async def _find_at(self, desk: Desk, key: bytes) -> tuple[Found, Row | None]:
+    async def _find_at(self, desk: Desk, key: bytes) -> Found:
+        """What there is under one service key. Whether a row is there decides only about what is returned, not about what is done."""
         sealer = desk.sealer
         id, record = sealer.row_id(key), sealer.record_key(key)
         floor = self._seen.floor(id)
         row = await self._store.get(id)
-        is_there = row is not None
-        looked_at, its_key = (row, record) if row is not None else (desk.decoy, desk.decoy_key)
+        looked_at, its_key = (desk.decoy, desk.decoy_key) if row is None else (row, record)
         opened = sealer.open(its_key, looked_at, id=looked_at.id)
         if opened is None:
             self._reject("altered")
-            return Found(Standing.GONE, desk, id, record), row
+            return Found(Standing.GONE, desk, id, record, None, (row,))
         head = opened.head
         if self._generations.stale:
             await self._generations.read_through((desk.scope, head.subject))
         is_current = self.is_current(desk.scope, head)
-        standing = judge(head, opened.deadlines, has_value=opened.value is not None, is_current=is_current, now_ms=self._clock.now_ms())
-        if is_there and head.version < floor:
+        now_ms = self._clock.now_ms()
+        standing = judge(head, opened.deadlines, has_value=opened.value is not None, is_current=is_current, now_ms=now_ms)
+        is_older, is_newer = head.version < floor, head.version > floor
+        if row is None:
+            return Found(Standing.GONE, desk, id, record, None, (row,))
+        if is_older:
             self._reject("put back")
-            return Found(Standing.GONE, desk, id, record), row
-        if is_there and head.version > floor:
+            return Found(Standing.GONE, desk, id, record, None, (row,))
+        if is_newer:
             self._seen.raise_to(id, head.version)
-        return Found(standing if is_there else Standing.GONE, desk, id, record, opened if is_there else None), row
+        return Found(standing, desk, id, record, opened, (row,))
 
     def is_current(self, scope: bytes, head: Head) -> bool:
         """Whether a row carries the current generations of its namespace and its subject."""

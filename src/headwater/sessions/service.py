@@ -10,7 +10,7 @@ What holds after every operation, and after a process was killed in the middle o
 
 import base64
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -23,7 +23,7 @@ from headwater.kernel.ids import Ids
 from headwater.kernel.metrics import Metrics
 from headwater.sessions import scanner
 from headwater.sessions.errors import ConditionFailed, QuotaExceeded, Revoked
-from headwater.sessions.finding import Finder, Found, Space, scopes_of, space_of
+from headwater.sessions.finding import Desk, Finder, Found, Space, scopes_of, space_of
 from headwater.sessions.generations import Generations
 from headwater.sessions.keys import KeyRing
 from headwater.sessions.model import (
@@ -38,6 +38,7 @@ from headwater.sessions.model import (
     KeyId,
     Kind,
     Policy,
+    Row,
     RowId,
     Saved,
     Session,
@@ -54,7 +55,7 @@ from headwater.sessions.model import (
 )
 from headwater.sessions.ports import SessionStore
 from headwater.sessions.quotas import Quota
-from headwater.sessions.sealing import NONCE_BYTES, SUBJECT_BYTES_MAX, Opened, encode_deadline, encode_head
+from headwater.sessions.sealing import NONCE_BYTES, SUBJECT_BYTES_MAX, Opened, encode_deadline, encode_head, version_of
 from headwater.sessions.service_metrics import CONFLICTS, QUOTA_REFUSALS, RESEALED, REVOCATIONS, SAVES_UNCHANGED
 from headwater.sessions.upkeep import Upkeep
 from headwater.sessions.versions import SKEW_VERSIONS, SeenVersions
@@ -216,7 +217,7 @@ class Sessions:
             new_id = sealer.row_id(new_key)
             await self._put(space, Found(Standing.GONE, space.desks[0], new_id, sealer.record_key(new_key)), moved)
             failpoint("sessions.rotate")
-            head = msgspec.structs.replace(moved.head, kind=Kind.POINTER, version=self._version(found.stored.values(), found.id))
+            head = msgspec.structs.replace(moved.head, kind=Kind.POINTER, version=self._version(found, found.id))
             ends = Deadlines(self._clock.now_ms() + round(grace_s * 1000), live.deadlines.idle_ms)
             if await self._put(space, self._at_active(space, found, _key), Opened(head, ends, live.subject, new_key)):
                 return new_key, _header(moved, moved.deadlines)
@@ -298,7 +299,7 @@ class Sessions:
         absolute_ms = absolute_end(created_ms, policy)
         if live is not None:
             absolute_ms = min(absolute_ms, live.head.absolute_ms)
-        version = self._version(found.stored.values(), found.id)
+        version = self._version(found, found.id)
         head = Head(Kind.VALUE, desk.sealer.key.id, version, created_ms, absolute_ms, policy.name, tokens[0], scope, tokens[1])
         if draft is not None:
             return Opened(head, deadlines_from(now_ms, policy, draft.ttl_s), subject, draft.value)
@@ -311,7 +312,7 @@ class Sessions:
         if found.desk is desk:
             return found
         sealer = desk.sealer
-        return Found(found.standing, desk, sealer.row_id(key), sealer.record_key(key), None, found.stored, found.size_bytes)
+        return Found(found.standing, desk, sealer.row_id(key), sealer.record_key(key), None, found.rows)
 
     async def _put(self, space: Space, place: Found, content: Opened) -> bool:
         """Write a row in place of all that is stored under its key; False if something else has been written there meanwhile.
@@ -320,12 +321,13 @@ class Sessions:
             QuotaExceeded: it does not fit in.
         """
         row = place.desk.sealer.seal(place.record, content, id=place.id, nonce=self._ids.token(NONCE_BYTES))
-        rows, size = 1 - len(place.stored), row.size_bytes - place.size_bytes
+        stored = place.versions()
+        rows, size = 1 - len(stored), row.size_bytes - place.size_bytes()
         if content.value is not None:
             space.quota.check(rows=rows, bytes=size)
         failpoint("sessions.save")
-        clears = [id for id in place.stored if id != place.id]
-        if not await self._store.put(row, expected=place.stored.get(place.id), clears=clears):
+        clears = [id for id in stored if id != place.id]
+        if not await self._store.put(row, expected=stored.get(place.id), clears=clears):
             return False
         failpoint("sessions.saved")
         self._seen.raise_to(place.id, content.head.version)
@@ -356,58 +358,50 @@ class Sessions:
         for _ in range(ATTEMPTS_MAX):
             found = await self._finder.find(space, key)
             opened = found.opened
-            if not found.stored or found.standing is Standing.BARRED or (opened is not None and opened.value is None):
+            if not any(found.rows) or found.standing is Standing.BARRED or (opened is not None and opened.value is None):
                 return
             if found.standing is Standing.POINTER and hops > 0:
                 assert opened is not None and opened.value is not None
                 await self._delete(space, opened.value, hops - 1)
             failpoint("sessions.delete")
-            if await self._end(space, found, key):
-                for id, version in found.stored.items():
-                    self._seen.raise_to(id, version)
+            for id, version in (await self._end(space, found, key)).items():
+                self._seen.raise_to(id, version)
         raise _contended()
 
-    async def _end(self, space: Space, found: Found, key: bytes) -> bool:
-        """End what is stored under a key; False if it has changed meanwhile. Afterwards `found.stored` has the lowest genuine versions.
+    async def _end(self, space: Space, found: Found, key: bytes) -> dict[RowId, Version]:
+        """Try to end what is stored under a key; returns the lowest versions that are genuine from now on.
 
         A header stays of what was rotated, and of what has expired and may still be revoked. While several service keys are in use, a mark
         stays under each of them, so that nobody who is just moving the row to another key brings it back.
         """
-        opened = found.opened
+        opened, stored = found.opened, found.versions()
         is_barred_later = found.standing is Standing.GONE and opened is not None and opened.head.subject != NO_SUBJECT
         if opened is not None and (found.standing is Standing.POINTER or is_barred_later):
-            head = msgspec.structs.replace(opened.head, version=self._version(found.stored.values(), found.id))
+            head = msgspec.structs.replace(opened.head, version=self._version(found, found.id))
             header = found.desk.sealer.seal(found.record, Opened(head, opened.deadlines, None, None), id=found.id, nonce=b"")
-            expected, found.stored[found.id] = found.stored[found.id], head.version
-            return await self._store.put(header, expected=expected)
+            return {found.id: head.version} if await self._store.put(header, expected=stored[found.id]) else {}
         if len(space.desks) == 1:
-            await self._store.delete(found.stored)
-            space.quota.add(rows=-len(found.stored), bytes=-found.size_bytes)
-            found.stored = {id: Version(version + 1) for id, version in found.stored.items()}
-            return True
-        ends = Deadlines(self._clock.now_ms() + DELETED_TOMBSTONE_MS, NEVER_MS)
+            await self._store.delete(stored)
+            space.quota.add(rows=-len(stored), bytes=-found.size_bytes())
+            return {id: Version(version + 1) for id, version in stored.items()}
+        marked: dict[RowId, Version] = {}
         for desk in reversed(space.desks):  # the row that counts last: until then everything is as it was
-            id, record = desk.sealer.row_id(key), desk.sealer.record_key(key)
-            version = self._version(found.stored.values(), id)
-            head = Head(
-                Kind.TOMBSTONE,
-                desk.sealer.key.id,
-                version,
-                0,
-                NEVER_MS,
-                space.policy.name,
-                self._finder.tokens(desk.scope, NO_SUBJECT)[0],
-                NO_SUBJECT,
-                FIRST_TOKEN,
-            )
-            mark = desk.sealer.seal(record, Opened(head, ends, None, None), id=id, nonce=b"")
-            if not await self._store.put(mark, expected=found.stored.get(id)):
-                return False
-            found.stored[id] = version
-        return True
+            mark = self._tombstone(space, desk, key, found)
+            if not await self._store.put(mark, expected=stored.get(mark.id)):
+                break
+            marked[mark.id] = version_of(mark)
+        return marked
 
-    def _version(self, stored: Iterable[Version], id: RowId) -> Version:
-        version = next_version(self._clock.now_ms(), self._last_version, self._seen.floor(id), *stored)
+    def _tombstone(self, space: Space, desk: Desk, key: bytes, found: Found) -> Row:
+        id, record = desk.sealer.row_id(key), desk.sealer.record_key(key)
+        version, (token, _) = self._version(found, id), self._finder.tokens(desk.scope, NO_SUBJECT)
+        head = Head(Kind.TOMBSTONE, desk.sealer.key.id, version, 0, NEVER_MS, space.policy.name, token, NO_SUBJECT, FIRST_TOKEN)
+        ends = Deadlines(self._clock.now_ms() + DELETED_TOMBSTONE_MS, NEVER_MS)
+        return desk.sealer.seal(record, Opened(head, ends, None, None), id=id, nonce=b"")
+
+    def _version(self, found: Found, id: RowId) -> Version:
+        """A version for the next write of a row, above all that are or were under this key."""
+        version = next_version(self._clock.now_ms(), self._last_version, self._seen.floor(id), *found.versions().values())
         self._last_version = version
         return version
 

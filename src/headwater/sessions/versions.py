@@ -24,16 +24,16 @@ class SeenVersions:
 
     def floor(self, id: RowId) -> int:
         """No genuine row has a lower version than this."""
-        return self._floors.get(int.from_bytes(id[:8]), 0) - self._tolerance
+        return self._floors.get(int.from_bytes(id[:8]), 0)
 
     def raise_to(self, id: RowId, version: Version) -> None:
         """Note that this version of the row was seen, or that everything below it is gone."""
-        short = int.from_bytes(id[:8])
+        short, floor = int.from_bytes(id[:8]), version - self._tolerance
         floors = self._floors
         known = floors.get(short)
         if known is None:
             if len(floors) >= self._rows_max:
                 del floors[next(iter(floors))]
-            floors[short] = version
-        elif known < version:
-            floors[short] = version
+            floors[short] = floor
+        elif known < floor:
+            floors[short] = floor
