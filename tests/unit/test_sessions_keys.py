@@ -137,6 +137,17 @@ def test_a_deleted_session_is_not_brought_back_by_one_who_is_moving_it() -> None
     run(work)
 
 
+def test_a_key_that_was_deleted_while_keys_change_is_free_again_whatever_is_revoked() -> None:
+    async def work(world: SessionsWorld) -> None:
+        await world.sessions.save(SPACE, KEY, b"v")
+        world.use_keys(2, 1)
+        await world.sessions.delete(SPACE, KEY)
+        await world.sessions.revoke_namespace(SPACE)
+        assert (await world.sessions.save(SPACE, KEY, b"anew")).created
+
+    run(work)
+
+
 def test_a_revocation_holds_under_every_key() -> None:
     async def work(world: SessionsWorld) -> None:
         await world.sessions.save(SPACE, b"a", b"v", subject="me")

@@ -272,12 +272,13 @@ def judge(head: Head, deadlines: Deadlines, *, has_value: bool, is_current: bool
     """
     end_ms = expiry(head, deadlines)
     leads_nowhere = head.kind is Kind.POINTER and (not has_value or now_ms >= end_ms)
-    if not is_current or leads_nowhere:
+    is_mark = head.kind is Kind.TOMBSTONE  # of a delete, which bars nothing, whatever is revoked later
+    if (not is_current or leads_nowhere) and not is_mark:
         return Standing.BARRED if now_ms < end_ms + REVOKED_HEADERS_KEPT_MS else Standing.GONE
     if now_ms >= end_ms:
         has_ended = head.absolute_ms <= now_ms < head.absolute_ms + ENDED_HEADERS_KEPT_MS and head.kind is Kind.VALUE
         return Standing.BARRED if has_ended else Standing.GONE
-    if not has_value or head.kind is Kind.TOMBSTONE:
+    if not has_value or is_mark:
         return Standing.GONE
     return Standing.POINTER if head.kind is Kind.POINTER else Standing.LIVE
 
