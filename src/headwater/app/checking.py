@@ -7,8 +7,11 @@ from urllib.parse import urlsplit
 from headwater.app.config import HeadwaterConfig
 from headwater.app.events_role import rules_of
 from headwater.app.roles import SESSIONS
+from headwater.app.tls import credentials_of
 from headwater.http.auth import Clients, demand_clients
+from headwater.http.certificates import asking_context
 from headwater.http.config import parse_listen
+from headwater.kernel.clock import SystemClock
 from headwater.kernel.errors import HeadwaterError, InvalidConfig
 
 _PLACEHOLDERS = ("title", "variant")
@@ -28,6 +31,7 @@ def check_everything(config: HeadwaterConfig) -> Checked:
         InvalidConfig: `where` names the option.
     """
     clients = Clients(config.clients)
+    _check_tls(config)
     for role, listen in config.listens().items():
         if role == SESSIONS:
             continue  # it has clients of its own
@@ -44,6 +48,14 @@ def check_everything(config: HeadwaterConfig) -> Checked:
                 if option != "api_url":
                     _check_placeholders(url, where=f"wikis.{wiki}.{option}")
     return Checked(schemas=len(rules_of(config).schemas.uris()))
+
+
+def _check_tls(config: HeadwaterConfig) -> None:
+    """Read the files of every listener, and those that our own clients ask them with."""
+    for where, limits in (("http", config.http), ("sessions.http", config.sessions.http)):
+        credentials_of(limits, clock=SystemClock(), where=where)
+        if limits.tls is not None:
+            asking_context(limits.tls.asking, where=f"{where}.tls.asking")
 
 
 def _check_placeholders(url: str, *, where: str) -> None:

@@ -10,6 +10,7 @@ from headwater.app.logging_config import LoggingConfig
 from headwater.app.sessions_config import DATA_DIR, check_sessions
 from headwater.console.config import ConsoleConfig
 from headwater.events.config import EventsConfig
+from headwater.http.certificates import check_tls
 from headwater.http.config import ClientConfig, HttpLimits, parse_listen
 from headwater.kernel.config import Section, doc
 from headwater.kernel.configfile import load
@@ -88,6 +89,7 @@ def check(config: HeadwaterConfig) -> None:
         if wiki not in config.wikis:
             raise InvalidConfig(f"no wiki is called {wiki}", where=f"propagation.read_policies.{wiki}")
     check_sessions(config.sessions)
+    check_tls(config.http, [client.certificate_names for client in config.clients], where="http.tls")
     _check_listens(config.listens())
 
 

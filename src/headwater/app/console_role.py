@@ -6,6 +6,7 @@ from headwater.app.surroundings import Surroundings
 from headwater.console.api import ConsoleApi
 from headwater.console.engines.http import HttpRoleClient
 from headwater.console.service import Console
+from headwater.http.certificates import asking_context
 
 
 def addresses_of(config: HeadwaterConfig) -> dict[str, str]:
@@ -20,7 +21,14 @@ def addresses_of(config: HeadwaterConfig) -> dict[str, str]:
 async def start_console(around: Surroundings) -> Role:
     """Start the console; it asks nobody before somebody looks."""
     config = around.config.console
-    client = HttpRoleClient(timeout_s=config.timeout, answer_bytes_max=config.answer_bytes_max, token=config.token)
+    tls = around.config.http.tls
+    client = HttpRoleClient(
+        timeout_s=config.timeout,
+        answer_bytes_max=config.answer_bytes_max,
+        token=config.token,
+        tls=None if tls is None else asking_context(tls.asking, where="http.tls.asking"),
+        server_name=None if tls is None else tls.asking.server_name,
+    )
     console = Console(
         client,
         addresses_of(around.config),

@@ -22,8 +22,10 @@ from headwater.app.running import OnReady, closed_in_time, drained_in_time, serv
 from headwater.app.storage import opened_log, owned_directory
 from headwater.app.surroundings import Surroundings
 from headwater.app.tending import keep_memory_tidy, watch_loop
-from headwater.http.application import Application, application
+from headwater.app.tls import credentials_of, listener_of, use_credentials
+from headwater.http.application import application
 from headwater.http.auth import Clients, demand_clients
+from headwater.http.certificates import Credentials
 from headwater.http.config import parse_listen
 from headwater.http.listening import Listener
 from headwater.kernel.clock import Clock
@@ -34,6 +36,8 @@ from headwater.kernel.ids import Ids
 from headwater.kernel.metrics import Metrics
 from headwater.purging.ports import ServedSeq
 from headwater.sqlite import shorten_thread_switches
+
+HTTP_SECTION = "http"
 
 _logger = structlog.get_logger(__name__)
 
@@ -57,7 +61,7 @@ class Platform:
     on_ready: OnReady | None = None
     metrics: Metrics = field(default_factory=lambda: Metrics(CATALOGUE))
     _served: ServedSeq = field(default_factory=NotHere)
-    _applications: list[Application] = field(default_factory=list)
+    _listening: list[Listener] = field(default_factory=list)
 
     async def run(self) -> None:
         """Run until `stop` is set; everything has ended when this returns.
@@ -70,6 +74,7 @@ class Platform:
         """
         shorten_thread_switches()
         self.metrics.set(STARTED, self.clock.now_ms() / 1000)
+        credentials = credentials_of(self.config.http, clock=self.clock, where=HTTP_SECTION)
         async with AsyncExitStack() as stack:
             data_dir = stack.enter_context(owned_directory(Path(self.config.data_dir)))
             log = await stack.enter_async_context(opened_log(self.config, data_dir, clock=self.clock, metrics=self.metrics))
@@ -86,7 +91,8 @@ class Platform:
                 ("loop", lambda stop: watch_loop(stop, clock=self.clock, metrics=self.metrics)),
                 ("memory", lambda stop: keep_memory_tidy(stop, clock=self.clock)),
             ]
-            await serve_until_stopped(self._listeners(roles), loops, stop=self.stop, on_ready=self.on_ready)
+            self._listening = self._listeners(roles, credentials)
+            await serve_until_stopped(self._listening, loops, stop=self.stop, on_ready=self.on_ready)
         _logger.info("stopped")
 
     async def _start(self, around: Surroundings, stack: AsyncExitStack) -> list[Role]:
@@ -112,7 +118,7 @@ class Platform:
             case _:
                 raise AssertionError(name)
 
-    def _listeners(self, roles: Sequence[Role]) -> list[Listener]:
+    def _listeners(self, roles: Sequence[Role], credentials: Credentials | None) -> list[Listener]:
         limits = drained_in_time(self.config.http)
         listeners = []
         for role in roles:
@@ -125,23 +131,24 @@ class Platform:
                 limits=limits,
                 clock=self.clock,
             )
-            self._applications.append(app)
-            listeners.append(Listener(*parse_listen(role.listen), app, limits))
+            listeners.append(listener_of(app, role.listen, limits, credentials))
         return listeners
 
     def reload(self, configuration: Reloadable[HeadwaterConfig]) -> None:
-        """Read the configuration again and take over what can change at once; a wrong one changes nothing."""
+        """Read configuration and certificates again and take over what can change at once; a wrong one changes nothing."""
         try:
             config = configuration.reload()
             clients = Clients(config.clients)
             for listen in self.config.listens().values():  # what is bound stays bound until the next start
                 demand_clients(parse_listen(listen)[0], clients)
+            credentials = credentials_of(config.http, clock=self.clock, where=HTTP_SECTION)
         except HeadwaterError as error:
             self.metrics.inc(RELOADS, result="refused")
             _logger.error("config_refused", where=error.where, detail=error.detail)
             return
         found = differences(self.config, config)
-        for app in self._applications:
-            app.clients = clients
+        for listener in self._listening:
+            listener.app.clients = clients
+            use_credentials(listener, credentials)
         self.metrics.inc(RELOADS, result="applied")
         _logger.info("config_reloaded", applied=found.at_once, at_next_start=found.at_next_start)

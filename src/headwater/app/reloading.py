@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import msgspec
 
+from headwater.app import tls
 from headwater.app.config import HeadwaterConfig
 from headwater.kernel.config import Section
 
-AT_ONCE = ("clients", "logging")
+AT_ONCE = ("clients", "logging", *(f"http.tls.{option}" for option in tls.AT_ONCE))
 """Options, with everything below them, that a running process takes over."""
 
 
@@ -25,7 +26,7 @@ class Differences:
 def differences(old: HeadwaterConfig, new: HeadwaterConfig) -> Differences:
     """Which options differ between two configurations."""
     paths = _paths(old, new, "")
-    at_once = tuple(path for path in paths if path.partition(".")[0] in AT_ONCE)
+    at_once = tuple(path for path in paths if any(path == one or path.startswith((f"{one}.", f"{one}[")) for one in AT_ONCE))
     return Differences(at_once, tuple(path for path in paths if path not in at_once))
 
 

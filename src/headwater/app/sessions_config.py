@@ -11,6 +11,7 @@ from typing import Annotated
 
 from headwater.app.logging_config import LoggingConfig
 from headwater.http.auth import is_loopback
+from headwater.http.certificates import check_tls
 from headwater.http.config import parse_listen
 from headwater.kernel.config import Section, doc
 from headwater.kernel.configfile import load
@@ -54,6 +55,7 @@ def check_sessions(config: SessionsConfig) -> None:
     if not config.clients and not is_loopback(host):
         detail = f"{host} is reachable from other machines: configure `sessions.clients`, or listen on 127.0.0.1"
         raise InvalidConfig(detail, where="sessions.listen")
+    check_tls(config.http, [client.certificate_names for client in config.clients], where="sessions.http.tls")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,9 @@ from headwater.app.running import OnReady, closed_in_time, drained_in_time, serv
 from headwater.app.sessions_config import Places, SessionsFile, places_of
 from headwater.app.sessions_files import ring_in_use, say_writing_key
 from headwater.app.tending import keep_memory_tidy, watch_loop
+from headwater.app.tls import credentials_of, listener_of, use_credentials
 from headwater.http.application import Application, application
-from headwater.http.config import parse_listen
+from headwater.http.certificates import Credentials
 from headwater.http.listening import Listener
 from headwater.http.metrics import METRICS as HTTP
 from headwater.kernel.clock import Clock
@@ -36,6 +37,8 @@ from headwater.sqlite.lock import DirectoryLock
 from headwater.sqlite.metrics import METRICS as SQLITE
 
 CATALOGUE: tuple[Metric, ...] = (*PROCESS, *HTTP, *SQLITE, *OWN)
+
+HTTP_SECTION = "sessions.http"
 
 _logger = structlog.get_logger(__name__)
 
@@ -58,6 +61,7 @@ class SessionsProcess:
     metrics: Metrics = field(default_factory=lambda: Metrics(CATALOGUE))
     _service: Sessions | None = None
     _api: SessionsApi | None = None
+    _listening: Listener | None = None
 
     async def run(self) -> None:
         """Run until `stop` is set; everything has ended when this returns.
@@ -72,6 +76,7 @@ class SessionsProcess:
         shorten_thread_switches()
         self.metrics.set(STARTED, self.clock.now_ms() / 1000)
         places = places_of(self.config)
+        credentials = credentials_of(self.config.sessions.http, clock=self.clock, where=HTTP_SECTION)
         async with AsyncExitStack() as stack:
             places.own.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the lock makes only its own directory private
             lock = DirectoryLock(places.own)
@@ -83,7 +88,8 @@ class SessionsProcess:
                 ("loop", lambda stop: watch_loop(stop, clock=self.clock, metrics=self.metrics)),
                 ("memory", lambda stop: keep_memory_tidy(stop, clock=self.clock)),
             ]
-            await serve_until_stopped([self._listener(role)], loops, stop=self.stop, on_ready=self.on_ready)
+            self._listening = self._listener(role, credentials)
+            await serve_until_stopped([self._listening], loops, stop=self.stop, on_ready=self.on_ready)
         _logger.info("stopped")
 
     async def _started(self, places: Places, stack: AsyncExitStack) -> Role:
@@ -110,7 +116,7 @@ class SessionsProcess:
         places.invalidate.unlink()
         _logger.warning("sessions_invalidated_after_restore")
 
-    def _listener(self, role: Role) -> Listener:
+    def _listener(self, role: Role, credentials: Credentials | None) -> Listener:
         assert self._service is not None
         assert self._api is not None
         limits = drained_in_time(self.config.sessions.http)
@@ -124,18 +130,20 @@ class SessionsProcess:
             clock=self.clock,
             manner=self._api.manner(),
         )
-        return Listener(*parse_listen(role.listen), app, limits)
+        return listener_of(app, role.listen, limits, credentials)
 
     def reload(self, configuration: Reloadable[SessionsFile]) -> None:
-        """Read configuration and keys again and take over what can change at once; what is wrong changes nothing."""
+        """Read configuration, keys and certificates again and take over what can change at once; what is wrong changes nothing."""
         try:
             config = configuration.reload()
             places = places_of(self.config)
             ring = ring_in_use(places, config.sessions.keys, self.ids)
-            if self._service is None or self._api is None:
+            credentials = credentials_of(config.sessions.http, clock=self.clock, where=HTTP_SECTION)
+            if self._service is None or self._api is None or self._listening is None:
                 return
             self._api.reload(config.sessions)
             self._service.use_keys(ring)
+            use_credentials(self._listening, credentials)
             say_writing_key(places, ring)
         except HeadwaterError as error:
             self.metrics.inc(RELOADS, result="refused")

@@ -20,7 +20,7 @@ from headwater.http.config import ClientConfig, HttpLimits
 from headwater.http.guard import Guard, body_fault, check_length, too_large
 from headwater.http.health import health_routes
 from headwater.http.messages import Client, Fallback, ReadinessCheck, Request, Response, Route
-from headwater.http.metrics import CONNECTIONS, DURATION, IN_FLIGHT, REFUSED, REQUESTS
+from headwater.http.metrics import CONNECTIONS, DURATION, EXPIRES, HANDSHAKES, IN_FLIGHT, REFUSED, REQUESTS
 from headwater.http.problems import internal_problem, problem, problem_of
 from headwater.http.routing import PathMatch, Router, parse_query
 from headwater.kernel.clock import Clock
@@ -150,13 +150,16 @@ class Application:
             if exchange.match is self._beyond:
                 response = await self._fall_back(exchange, raw_path)
             else:
-                response = await self._call(exchange, raw_path, params, self.clients.identify(exchange.scope["headers"]))
+                response = await self._call(exchange, raw_path, params, self._identify(exchange.scope))
             if isinstance(response.body, bytes):
                 return response
             await self._send(exchange, response)
             return None
         finally:
             self._guard.leave()
+
+    def _identify(self, scope: Scope) -> Client:
+        return self.clients.identify(scope["headers"], scope.get("certificate_names", ()))
 
     async def _call(self, exchange: Exchange, raw_path: str, params: dict[str, str], client: Client) -> Response:
         scope = exchange.scope
@@ -196,6 +199,7 @@ class Application:
             has_query=scope.get("has_query", bool(query)),
             raw_query=query.decode("ascii"),
             absolute=scope.get("absolute", False),
+            certificate_names=scope.get("certificate_names", ()),
             headers=headers,
             client=_UNKNOWN,
             remote=peer[0] if peer else "",
@@ -273,6 +277,14 @@ class Application:
     def count_connections(self, number: int) -> None:
         """Note how many connections the server has open."""
         self._connections = number
+
+    def count_handshake(self, result: str) -> None:
+        """Note how a TLS handshake ended."""
+        self._metrics.inc(HANDSHAKES, role=self.role, result=result)
+
+    def show_expiry(self, file: str, expires_s: float) -> None:
+        """Note when the certificates of a file expire, seconds since the epoch."""
+        self._metrics.set(EXPIRES, expires_s, role=self.role, file=file)
 
     def count_refused(self, status: int) -> None:
         """Note that the server refused a request before it came here."""

@@ -1,6 +1,7 @@
-"""Who calls: bearer tokens of the clients that the configuration names.
+"""Who calls: bearer tokens, and names of certificates, of the clients that the configuration names.
 
-Only hashes of tokens are kept. Without clients every caller is `anonymous` and may do everything, which is allowed on loopback alone.
+Only hashes of tokens are kept. A client that has both a token and names is known by either; who shows those of two clients is nobody.
+Without clients every caller is `anonymous` and may do everything, which is allowed on loopback alone.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Protocol
 
-from headwater.http.config import ClientConfig
+from headwater.http.config import ClientConfig, check_distinct
 from headwater.http.messages import Client
 from headwater.kernel.errors import Forbidden, InvalidConfig, Unauthenticated
 
@@ -24,8 +25,8 @@ class Authenticator(Protocol):
         """The number of clients that are known."""
         ...
 
-    def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> Client:
-        """The caller who sent these headers (lower-case names).
+    def identify(self, headers: Iterable[tuple[bytes, bytes]], certificate_names: Sequence[str] = ()) -> Client:
+        """The caller who sent these headers (lower-case names) over a connection with a verified certificate of these names.
 
         Raises:
             Unauthenticated: what they say of the caller is not true.
@@ -33,41 +34,74 @@ class Authenticator(Protocol):
         ...
 
 
+class Names:
+    """Whose certificate it is: the names of all clients, each compared in full."""
+
+    def __init__(self, names: Iterable[tuple[str, int]]) -> None:
+        """`names` come with the number of the client that has them."""
+        self._known = tuple((_digest(name), owner) for name, owner in names)
+
+    def owners(self, presented: Sequence[str]) -> frozenset[int]:
+        """The numbers of the clients that have any of the names."""
+        digests = [_digest(name) for name in presented]
+        return frozenset([owner for digest in digests for known, owner in self._known if hmac.compare_digest(known, digest)])
+
+
 class Clients:
     """The clients of one application."""
 
     def __init__(self, clients: Sequence[ClientConfig]) -> None:
-        self._clients = [(bytes.fromhex(client.token_sha256), _client(client)) for client in clients]
-        if len({client.name for _, client in self._clients}) < len(clients):
+        self._clients = [_client(client) for client in clients]
+        self._tokens = [
+            (bytes.fromhex(client.token_sha256), number) for number, client in enumerate(clients) if client.token_sha256 is not None
+        ]
+        self._names = Names((name, number) for number, client in enumerate(clients) for name in client.certificate_names)
+        if len({client.name for client in clients}) < len(clients):
             raise InvalidConfig("two clients have the same name", where="clients")
+        try:
+            check_distinct([(client.token_sha256, client.certificate_names) for client in clients])
+        except ValueError as error:
+            raise InvalidConfig(str(error), where="clients") from error
 
     def __len__(self) -> int:
         return len(self._clients)
 
-    def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> Client:
-        """The caller whose bearer token stands in the first `Authorization` header. Raises Unauthenticated."""
-        return self.authenticate(next((value.decode("latin-1") for name, value in headers if name == b"authorization"), None))
+    def identify(self, headers: Iterable[tuple[bytes, bytes]], certificate_names: Sequence[str] = ()) -> Client:
+        """The caller of the bearer token in the first `Authorization` header, or of the certificate. Raises Unauthenticated."""
+        authorization = next((value.decode("latin-1") for name, value in headers if name == b"authorization"), None)
+        return self.authenticate(authorization, certificate_names)
 
-    def authenticate(self, authorization: str | None) -> Client:
-        """The caller who sent this `Authorization` header; without one, or without clients, `anonymous`.
+    def authenticate(self, authorization: str | None, certificate_names: Sequence[str] = ()) -> Client:
+        """The caller who sent this `Authorization` header and showed a certificate of these names; without either `anonymous`.
 
-        Every client's hash is compared in full, so that time tells nothing of which one is near.
+        Every client's hash is compared in full, so that time tells nothing of which one is near. A certificate that no client has
+        is none: others may have one from the same authority. Without clients everybody is `anonymous` and may do everything.
 
         Raises:
-            Unauthenticated: not a bearer token, or an unknown one.
+            Unauthenticated: not a bearer token, or an unknown one; or token and certificate are not of one client.
         """
         if not self._clients:
             return _OPEN
-        if authorization is None:
-            return _STRANGER
+        owners = self._names.owners(certificate_names) if certificate_names else frozenset()
+        if authorization is not None:
+            owners |= self._token_owners(authorization)
+        if len(owners) > 1:
+            raise Unauthenticated("the token and the certificate are those of two clients", where="authorization")
+        return self._clients[min(owners)] if owners else _STRANGER
+
+    def _token_owners(self, authorization: str) -> frozenset[int]:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise Unauthenticated("the Authorization header holds no bearer token", where="authorization")
         digest = hashlib.sha256(token.strip().encode("latin-1", "replace")).digest()
-        found = [client for known, client in self._clients if hmac.compare_digest(known, digest)]
+        found = frozenset([owner for known, owner in self._tokens if hmac.compare_digest(known, digest)])
         if not found:
             raise Unauthenticated("the bearer token is not known", where="authorization")
-        return found[0]
+        return found
+
+
+def _digest(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
 
 
 def _client(client: ClientConfig) -> Client:
@@ -97,7 +131,7 @@ def demand(client: Client, grant: str | None) -> None:
     if grant is None or client.may(grant):
         return
     if client is _STRANGER:
-        raise Unauthenticated("this needs a bearer token", where="authorization")
+        raise Unauthenticated("this needs the bearer token or the certificate of a client", where="authorization")
     raise Forbidden(f"client {client.name} lacks the grant {grant}")
 
 

@@ -1,6 +1,8 @@
 """What every role's HTTP server accepts: limits, deadlines and clients."""
 
 import re
+from collections.abc import Sequence
+from enum import Enum
 from typing import Annotated
 
 import msgspec
@@ -8,7 +10,51 @@ import msgspec
 from headwater.kernel.config import Bytes, Seconds, Section, doc
 from headwater.kernel.errors import InvalidConfig
 
+_SHA256_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+_DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*")
+_URI = re.compile(r"[a-z][a-z0-9+.-]*:[!-~]{1,2000}")
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})")
+
+
+class ClientCertificates(Enum):
+    """What is asked of the other side of a connection where `client_ca` is set."""
+
+    REQUIRED = "required"  # no connection without a certificate
+    OPTIONAL = "optional"  # a certificate that is shown has to be right
+
+
+class AskingConfig(Section, frozen=True):
+    """How Headwater's own clients, the status page and the command line, ask a listener that speaks TLS."""
+
+    ca: Annotated[str | None, doc("File of the authorities (PEM) that they trust; none: those of the system.")] = None
+    server_name: Annotated[str | None, doc("Name that the certificate has to hold; none: the host that they connect to.")] = None
+    certificate: Annotated[str | None, doc("File of the certificate (PEM) that they show; none: they show none.")] = None
+    private_key: Annotated[str | None, doc("File of its private key (PEM), which only its owner may read.")] = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.private_key is None):
+            raise ValueError("certificate and private_key go together")
+
+
+class TlsConfig(Section, frozen=True):
+    """TLS 1.2 and 1.3 on a listener. SIGHUP reads the files again."""
+
+    certificate: Annotated[str, doc("File of the certificate (PEM), followed by those of its issuers but the last.")]
+    private_key: Annotated[str, doc("File of its private key (PEM), not encrypted, which only its owner may read.")]
+    client_ca: Annotated[
+        str | None, doc("File of the authorities (PEM) whose certificates clients may show; none: clients are not asked for any.")
+    ] = None
+    client_certificates: Annotated[ClientCertificates, doc("Whether a client has to show one; it takes effect with `client_ca` alone.")] = (
+        ClientCertificates.REQUIRED
+    )
+    handshake_timeout: Annotated[Seconds, doc("Time in which a handshake must be complete; then the connection is dropped.")] = Seconds.of(
+        "10s"
+    )
+    asking: Annotated[AskingConfig, doc("How Headwater's own clients ask this listener.")] = AskingConfig()
+
+    def __post_init__(self) -> None:
+        if self.handshake_timeout <= 0:
+            raise ValueError("handshake_timeout is above 0")
 
 
 class HttpLimits(Section, frozen=True):
@@ -34,22 +80,63 @@ class HttpLimits(Section, frozen=True):
     linger: Annotated[Seconds, doc("Time a closed connection is still read from, so that the answer arrives.")] = Seconds.of("1s")
     drain: Annotated[Seconds, doc("Time for requests under way to end when the server stops.")] = Seconds.of("8s")
     access_log: Annotated[bool, doc("Log every request; without it only answers of 500 and above are logged.")] = False
+    tls: Annotated[TlsConfig | None, doc("TLS; none: plain HTTP.")] = None
 
     def __post_init__(self) -> None:
         if self.connections_hard_max < self.connections_max:
             raise ValueError("connections_hard_max is below connections_max")
 
 
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{64}$")]
+
+
+def check_credentials(client: str, token_sha256: str | None, names: Sequence[str]) -> None:
+    """Refuse a client that nobody could be, or anybody. Raises ValueError."""
+    if token_sha256 is None and not names:
+        raise ValueError(f"client {client} has neither token_sha256 nor certificate_names, so nobody can be it")
+    if token_sha256 is not None and token_sha256.lower() == _SHA256_OF_NOTHING:
+        raise ValueError(f"the token of client {client} is empty")
+    for name in names:
+        if certificate_name(name) != name:
+            raise ValueError(f"client {client}: {name!r} is neither a DNS name in lower case nor a URI")
+
+
+def check_distinct(clients: Sequence[tuple[str | None, Sequence[str]]]) -> None:
+    """Refuse two clients that one caller could be, given the hash of the token and the names of each. Raises ValueError."""
+    tokens = [token.lower() for token, _ in clients if token is not None]
+    if len(set(tokens)) < len(tokens):
+        raise ValueError("two clients have the same token")
+    names = [name for _, own in clients for name in set(own)]
+    if len(set(names)) < len(names):
+        raise ValueError("two clients have the same certificate name")
+
+
 class ClientConfig(Section, frozen=True):
-    """A caller who may use the API."""
+    """A caller who may use the API: who sends its token, or shows a certificate with one of its names."""
 
     name: Annotated[str, doc("Name in logs and metrics.")]
-    token_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{64}$", description="SHA-256 of the bearer token, in hexadecimal.")]
+    token_sha256: Annotated[Sha256 | None, doc("SHA-256 of the bearer token, in hexadecimal.")] = None
+    certificate_names: Annotated[
+        tuple[str, ...], doc("Names by which its certificate knows it: DNS names, or URIs such as `spiffe://farm/wiki`.")
+    ] = ()
     grants: Annotated[tuple[str, ...], doc("Permissions such as `events:write`; `*` is all.")] = ()
     domains: Annotated[
         tuple[str, ...],
         doc("Values of `meta.domain` of which it may post events; without any, all. Name those of the wiki that has the token."),
     ] = ()
+
+    def __post_init__(self) -> None:
+        check_credentials(self.name, self.token_sha256, self.certificate_names)
+
+
+def certificate_name(text: str) -> str | None:
+    """A name of a certificate as clients are known by: a DNS name in lower case, or a URI as it is; None for what is neither.
+
+    The two cannot be mistaken for each other, because only a URI holds a colon. Patterns (`*.example`) are no names of anybody.
+    """
+    if ":" in text:
+        return text if _URI.fullmatch(text) else None
+    return text.lower() if _DNS_NAME.fullmatch(text.lower()) else None
 
 
 def parse_listen(text: str) -> tuple[str, int]:

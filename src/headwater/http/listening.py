@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from headwater.http.application import Application
 from headwater.http.auth import demand_clients
 from headwater.http.config import HttpLimits
+from headwater.http.tls import TlsServer
 from headwater.kernel.errors import InvalidConfig, Unavailable
 
 
@@ -19,12 +20,14 @@ class Listener:
         port: 0 lets the system choose; `bound_port` tells what it chose.
         app: the application.
         limits: limits and deadlines of the connections.
+        tls: what they speak TLS with; None is plain HTTP.
     """
 
     host: str
     port: int
     app: Application
     limits: HttpLimits
+    tls: TlsServer | None = None
     _socket: socket.socket | None = field(default=None, repr=False)
 
     @property

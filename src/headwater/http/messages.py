@@ -60,6 +60,7 @@ class Request(Struct):
         params: values of the route's `{placeholders}`, percent-decoded once.
         client: the authenticated caller.
         remote: the peer's address.
+        certificate_names: names of the certificate that the peer has shown and that was verified.
     """
 
     method: str
@@ -73,6 +74,7 @@ class Request(Struct):
     has_query: bool = False
     raw_query: str = ""
     absolute: bool = False
+    certificate_names: tuple[str, ...] = ()
 
     async def body(self) -> bytes:
         """The whole body. Raises TooLarge above the route's limit, DeadlineExceeded without progress; may be called again."""

@@ -7,5 +7,17 @@ DURATION = histogram("http_request_duration_seconds", "Time from the head of a r
 IN_FLIGHT = gauge("http_requests_in_flight", "Requests under way in the application.", "role")
 CONNECTIONS = gauge("http_connections", "Open connections.", "role")
 REFUSED = counter("http_refused", "Requests refused before they reached the application.", "role", "code")
+HANDSHAKES = counter(
+    "tls_handshakes",
+    "TLS handshakes by how they ended: ok, plain_http, no_certificate, bad_certificate, protocol, refused_by_peer, late, gone.",
+    "role",
+    "result",
+)
+EXPIRES = gauge(
+    "tls_certificate_expires_seconds",
+    "When the first certificate of a file in use expires, seconds since the epoch; the files are certificate and client_ca.",
+    "role",
+    "file",
+)
 
-METRICS = (REQUESTS, DURATION, IN_FLIGHT, CONNECTIONS, REFUSED)
+METRICS = (REQUESTS, DURATION, IN_FLIGHT, CONNECTIONS, REFUSED, HANDSHAKES, EXPIRES)

@@ -26,6 +26,7 @@ from uvicorn.server import ServerState
 from headwater.http.deadline import Deadline
 from headwater.http.framing import Head, HeadMeter, Refused, check_head, resumed_head
 from headwater.http.listening import Listener
+from headwater.http.tls import TlsTransport
 
 __all__ = ["Listener", "serve"]
 
@@ -138,20 +139,23 @@ class Connection(HttpToolsProtocol):
         self._deadline = Deadline(server.loop, self._on_deadline)
         self._reader_deadline = Deadline(server.loop, self._check_reader)
         self._unread_bytes = 0
+        self._names: tuple[str, ...] = ()
 
     # -- the life of a connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection in, or drop it above the hard maximum."""
         super().connection_made(transport)
-        count = len(self.connections)
+        self._names = transport.get_extra_info("certificate_names", ())
+        count = self._server.connections
         self._server.listener.app.count_connections(count)
         if count > self._limits.connections_hard_max:
             self._input_over = self.closing = True
             transport.abort()
             return
         self._crowded = count > self._limits.connections_max
-        self._arm(Wait.HEAD, self._limits.header_timeout)
+        tls_late = self._server.draining and self.scheme == "https"  # its handshake began before the end did
+        self._arm(Wait.HEAD, min(PARTIAL_HEAD_GRACE_S, self._limits.header_timeout) if tls_late else self._limits.header_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the requests under way that nobody listens any more."""
@@ -164,9 +168,7 @@ class Connection(HttpToolsProtocol):
             self._running.message_event.set()
         self.pipeline.clear()
         super().connection_lost(exc)
-        self._server.listener.app.count_connections(len(self.connections))
-        if not self.connections:
-            self._server.emptied.set()
+        self._server.left()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The peer has sent its last byte; what it asked for before is still answered."""
@@ -396,7 +398,7 @@ class Connection(HttpToolsProtocol):
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": version,
             "method": method,
-            "scheme": "http",
+            "scheme": self.scheme,
             "path": head.raw_path.decode("ascii"),
             "raw_path": head.raw_path,
             "query_string": head.query,
@@ -406,6 +408,7 @@ class Connection(HttpToolsProtocol):
             "headers": self.headers,
             "client": self.client,
             "server": self.server,
+            "certificate_names": self._names,
         }
         cycle = Cycle(
             scope=cast(Any, scope),
@@ -577,9 +580,30 @@ class _Server:
         self._accepting: asyncio.Server | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
 
+    @property
+    def connections(self) -> int:
+        """How many are open, those without a handshake yet included."""
+        tls = self.listener.tls
+        return len(self.state.connections) + (len(tls.handshaking) if tls is not None else 0)
+
     async def start(self) -> None:
         self._tick()
-        self._accepting = await self.loop.create_server(lambda: Connection(self), sock=self.listener.bind())
+        self._accepting = await self.loop.create_server(self._connection, sock=self.listener.bind())
+
+    def _connection(self) -> Connection | TlsTransport:
+        """What serves a connection that was just accepted."""
+        connection = Connection(self)
+        tls = self.listener.tls
+        return connection if tls is None else TlsTransport(tls, connection, admit=self._admit, left=self.left)
+
+    def _admit(self) -> bool:
+        return self.connections < self.listener.limits.connections_hard_max
+
+    def left(self) -> None:
+        """A connection or a handshake has ended."""
+        self.listener.app.count_connections(self.connections)
+        if not self.connections:
+            self.emptied.set()
 
     def _tick(self) -> None:
         date = formatdate(self.listener.app.clock.now_ms() / 1000, usegmt=True)
@@ -596,7 +620,9 @@ class _Server:
             self._accepting.close()
         self.listener.release()
         for accepted in late:
-            await self.loop.connect_accepted_socket(lambda: Connection(self), accepted)
+            await self.loop.connect_accepted_socket(self._connection, accepted)
+        if self.listener.tls is not None:
+            self.listener.tls.hurry(PARTIAL_HEAD_GRACE_S)
         for connection in self._connections():
             connection.shutdown()
         with contextlib.suppress(TimeoutError):
@@ -618,7 +644,7 @@ class _Server:
         return cast("list[Connection]", list(self.state.connections))
 
     async def _all_closed(self) -> None:
-        while self.state.connections:
+        while self.connections:
             self.emptied.clear()
             await self.emptied.wait()
         if self.state.tasks:
@@ -630,6 +656,8 @@ class _Server:
             _log.error("requests_cut_off", role=self.listener.app.role, number=len(tasks))
         for connection in self._connections():
             connection.transport.abort()
+        if self.listener.tls is not None:
+            self.listener.tls.abort()
         for task in tasks:
             task.cancel()
         if tasks:

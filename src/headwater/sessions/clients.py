@@ -7,16 +7,18 @@ does not have, a namespace that does not exist. Every one takes the same steps, 
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from headwater.http.auth import refuse_pages_of_others
+from headwater.http.auth import Names, refuse_pages_of_others
 from headwater.http.messages import Client, Request
 from headwater.kernel.clock import Clock
 from headwater.kernel.errors import HeadwaterError, InvalidInput, Retry, Unauthenticated
 from headwater.sessions.config import EVERY_NAMESPACE, SessionClientConfig, SessionsConfig, Verb
 
 _NOBODY = "anonymous"
+_NO_TOKEN = bytes(32)
+"""The hash of no token that anybody could send."""
 _PORT = re.compile(r":[0-9]{0,5}\Z")
 _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _BROWSER_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -44,7 +46,8 @@ class Callers:
     """The clients of the service (an `Authenticator`); none: everybody who can reach it may do everything.
 
     A client's token stands in `Authorization: Bearer TOKEN`, or, where that header holds a session, in
-    `Client-Authorization: Bearer TOKEN`. A token in both is no token.
+    `Client-Authorization: Bearer TOKEN`. A token in both is no token. Without a token, the names of the certificate say who calls;
+    a token and a certificate of two clients are nobody's, and so are names of two clients.
     """
 
     def __init__(self, config: SessionsConfig) -> None:
@@ -52,6 +55,7 @@ class Callers:
         self._known: tuple[tuple[bytes, Caller], ...] = ()
         columns = [_column(namespace, verb) for namespace in self._namespaces for verb in Verb]
         self._columns = {column: number for number, column in enumerate(columns)}
+        self._names = Names(())
         self._stranger = Caller(_NOBODY)
         self._hosts: frozenset[str] | None = None
         self.take(config)
@@ -61,8 +65,10 @@ class Callers:
         known = []
         for client in config.clients:
             rights = bytes([*(_has(client, column) for column in self._columns), 0])
-            known.append((bytes.fromhex(client.token_sha256), Caller(client.name, rights=rights)))
+            digest = bytes.fromhex(client.token_sha256) if client.token_sha256 is not None else _NO_TOKEN
+            known.append((digest, Caller(client.name, rights=rights)))
         self._known = tuple(known)
+        self._names = Names((name, number) for number, client in enumerate(config.clients) for name in client.certificate_names)
         self._stranger = Caller(_NOBODY, rights=bytes([not known] * (len(self._columns) + 1)))
         loopback = _LOOPBACK_HOSTS if not config.clients else None
         self._hosts = frozenset(config.hosts) if config.hosts else loopback
@@ -70,27 +76,36 @@ class Callers:
     def __len__(self) -> int:
         return len(self._known)
 
-    def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> Client:
-        """The caller who sent these headers; an unknown one is a stranger, who may do nothing. Never raises."""
+    def identify(self, headers: Iterable[tuple[bytes, bytes]], certificate_names: Sequence[str] = ()) -> Client:
+        """The caller of these headers over a connection with such a certificate; an unknown one is a stranger. Never raises."""
         found = {b"authorization": "", b"client-authorization": ""}
         for name, value in headers:
             if name in found:
                 found[name] = f"{found[name]}, {value.decode('latin-1')}" if found[name] else value.decode("latin-1")
-        return self._of(found[b"authorization"], found[b"client-authorization"])
+        return self._of(found[b"authorization"], found[b"client-authorization"], certificate_names)
 
     def caller(self, request: Request) -> Client:
         """The caller who sent `request`, as `identify` finds it."""
         headers = request.headers
-        return self._of(headers.get("authorization", ""), headers.get("client-authorization", ""))
+        return self._of(headers.get("authorization", ""), headers.get("client-authorization", ""), request.certificate_names)
 
-    def _of(self, authorization: str, client_authorization: str) -> Client:
+    def _of(self, authorization: str, client_authorization: str, certificate_names: Sequence[str]) -> Client:
         one, other = _bearer(authorization), _bearer(client_authorization)
         digest = hashlib.sha256((one or other).encode("latin-1", "replace")).digest()
         client = self._stranger
         for known, candidate in self._known:
             # Chosen by index, not by a branch: a match takes no other way than none.
             client = (client, candidate)[hmac.compare_digest(known, digest)]
+        if certificate_names:
+            client = self._agreed(client if one or other else None, certificate_names)
         return self._stranger if one and other else client
+
+    def _agreed(self, of_token: Caller | None, certificate_names: Sequence[str]) -> Caller:
+        """Who shows this certificate beside the token of `of_token` (None: without any token); the stranger where they are two."""
+        callers = {id(self._known[owner][1]): self._known[owner][1] for owner in self._names.owners(certificate_names)}
+        if of_token is not None:
+            return of_token if callers.keys() <= {id(of_token)} else self._stranger
+        return next(iter(callers.values())) if len(callers) == 1 else self._stranger
 
     def check_origin(self, request: Request) -> None:
         """Refuse what no program that uses the service sends: targets for proxies, foreign hosts, posts of pages in a browser.
