@@ -138,12 +138,18 @@ class Generation(msgspec.Struct, frozen=True, gc=False):
         scope: keyed hash of the namespace and the subject, or of the namespace alone.
         key_id: the service key of that hash.
         token: random; what a row has to carry to be valid.
-        sequence: rises with every record that is put; 0 before it is stored.
+        version: higher than that of every earlier record of the scope; 0 in records of a program that knew no versions.
+        until_ms: no row that carries an earlier token lives longer.
+        mac: authenticates all of the above; empty in records of a program that did not.
+        sequence: rises with every record that is put, given by the store; 0 before it is stored.
     """
 
     scope: bytes
     key_id: KeyId
     token: Token
+    version: Version = Version(0)
+    until_ms: int = NEVER_MS
+    mac: bytes = b""
     sequence: int = 0
 
 
@@ -245,6 +251,12 @@ def absolute_end(created_ms: int, policy: Policy) -> int:
 def expiry(head: Head, deadlines: Deadlines) -> int:
     """When a row ends."""
     return min(head.absolute_ms, deadlines.ttl_ms, deadlines.idle_ms)
+
+
+def revoked_until(now_ms: int, policy: Policy) -> int:
+    """Until when a session revoked now can matter at most: nothing extends it any more, and a late save is refused for a while."""
+    lives_s = [life_s for life_s in (policy.ttl_s, policy.idle_s, policy.absolute_s) if life_s is not None]
+    return now_ms + round(min(lives_s) * 1000) + REVOKED_HEADERS_KEPT_MS if lives_s else NEVER_MS
 
 
 def next_version(now_ms: int, *floors: int) -> Version:

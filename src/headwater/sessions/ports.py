@@ -42,7 +42,7 @@ class SessionStore(Protocol):
         ...
 
     async def put_generations(self, generations: Sequence[Generation]) -> None:
-        """Replace the records of their scopes; each gets a new sequence. In the order given, not as one."""
+        """Replace the records of their scopes; each gets a new sequence. In the order given, not as one. May use the last space."""
         ...
 
     async def get_generation(self, scope: bytes) -> Generation | None:
@@ -51,6 +51,10 @@ class SessionStore(Protocol):
 
     async def generations_since(self, sequence: int, *, limit: int) -> Sequence[Generation]:
         """Records put after the one with that sequence, in the order of their sequences; without those that were replaced since."""
+        ...
+
+    async def delete_generations(self, generations: Sequence[Generation]) -> None:
+        """Remove the records of these scopes that still have the sequence they had. May use the last space."""
         ...
 
     async def page(self, after: RowId | None, *, limit: int) -> Sequence[RowOutline]:

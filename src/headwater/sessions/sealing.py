@@ -7,6 +7,7 @@ With `K` one of the keys derived from a service key, `‖` joining and `len` a l
     sealed     = nonce ‖ AES-256-GCM(sealing key, nonce, len ‖ subject ‖ value; head ‖ row id)
     deadline   = ttl ‖ idle ‖ first half of HMAC-SHA256(authentication key, ttl ‖ idle ‖ row id ‖ head)
     head       = format ‖ kind ‖ key id ‖ version ‖ created ‖ absolute end ‖ tokens and subject's hash ‖ len ‖ namespace
+    generation = first half of HMAC-SHA256(K_generations, key id ‖ version ‖ until ‖ token ‖ scope)
 
 The session's key is an input of the record key and stands nowhere, so the database with all service keys opens nothing unless the key can
 be guessed. Each record has a sealing key of its own, so random nonces of 96 bits cannot meet: one key seals the writes of one session only.
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from headwater.sessions.model import TOKEN_BYTES, Deadlines, Head, KeyId, Kind, Row, RowId, RowOutline, Version
+from headwater.sessions.model import TOKEN_BYTES, Deadlines, Generation, Head, KeyId, Kind, Row, RowId, RowOutline, Version
 
 FORMAT = 1
 MASTER_BYTES = 32
@@ -32,6 +33,7 @@ NONCE_BYTES = 12
 SUBJECT_BYTES_MAX = 512
 _HEAD = struct.Struct(f">BBHQQQ{TOKEN_BYTES}s{TOKEN_BYTES}s{TOKEN_BYTES}sB")
 _TIMES = struct.Struct(">QQ")
+_GENERATION = struct.Struct(f">HQQ{TOKEN_BYTES}s")
 _LENGTH = struct.Struct(">H")
 _MAC_BYTES = 16
 _DEADLINE_BYTES = _TIMES.size + _MAC_BYTES
@@ -47,12 +49,13 @@ class ServiceKey:
     of_rows: bytes
     of_records: bytes
     of_subjects: bytes
+    of_generations: bytes
 
 
 def derive(key_id: KeyId, master: bytes) -> ServiceKey:
     """The keys that come from the 32 random bytes of a service key."""
     assert len(master) == MASTER_BYTES
-    return ServiceKey(key_id, *(_expand(master, label) for label in (b"rows", b"records", b"subjects")))
+    return ServiceKey(key_id, *(_expand(master, label) for label in (b"rows", b"records", b"subjects", b"generations")))
 
 
 def _expand(master: bytes, label: bytes) -> bytes:
@@ -205,6 +208,22 @@ def encode_deadline(record: RecordKey, deadlines: Deadlines, *, id: RowId, head:
 
 def _authenticate(record: RecordKey, times: bytes, id: RowId, head: bytes) -> bytes:
     return hmac.new(record.authentication, times + id + head, "sha256").digest()[:_MAC_BYTES]
+
+
+def sign_generation(key: ServiceKey, record: Generation) -> bytes:
+    """What authenticates the record of a generation under its service key."""
+    fields = _GENERATION.pack(record.key_id, record.version, record.until_ms, record.token)
+    return hmac.digest(key.of_generations, fields + record.scope, "sha256")[:_MAC_BYTES]
+
+
+def is_genuine(key: ServiceKey, record: Generation) -> bool:
+    """Whether the record of a generation is as it was signed under its service key."""
+    whole = len(record.token) == TOKEN_BYTES and 0 <= record.version < _NUMBERS_END and 0 <= record.until_ms < _NUMBERS_END
+    return whole and record.key_id == key.id and hmac.compare_digest(sign_generation(key, record), record.mac)
+
+
+_NUMBERS_END = 1 << 63
+"""Of what a store can hold."""
 
 
 def _with_length(part: bytes) -> bytes:

@@ -51,6 +51,7 @@ from headwater.sessions.model import (
     etag_of,
     expiry,
     next_version,
+    revoked_until,
     used,
 )
 from headwater.sessions.ports import SessionStore
@@ -77,7 +78,7 @@ class Sessions:
         self._ids = ids
         self._metrics = metrics
         self._seen = SeenVersions(tolerance=SKEW_VERSIONS if store.shared else 0)
-        self._generations = Generations(store, clock=clock, ids=ids)
+        self._generations = Generations(store, ring=ring, clock=clock, ids=ids, metrics=metrics)
         self._finder = Finder(store, self._generations, self._seen, clock=clock, metrics=metrics)
         self._last_version = 0
         self._ring = ring
@@ -86,7 +87,7 @@ class Sessions:
 
     async def start(self) -> None:
         """Learn the generations, then keep them, the quotas and the space in order. Raises what the store raises."""
-        await self._generations.refresh()
+        await self._generations.adopt()
         self._upkeep.start(self._spaces)
 
     async def stop(self) -> None:
@@ -100,6 +101,7 @@ class Sessions:
     def use_keys(self, ring: KeyRing) -> None:
         """Work with this ring from now on; operations under way end with the one before."""
         self._ring = ring
+        self._generations.use_keys(ring)
         self._spaces = {name: space_of(space.policy, ring, space.quota, self._ids) for name, space in self._spaces.items()}
         self._upkeep.use(self._spaces)
         logger.info("sessions_keys_in_use", active=ring.active.id, keys=sorted(ring.ids))
@@ -234,7 +236,9 @@ class Sessions:
 
     async def _revoke(self, ns: str, subject: str | None) -> None:
         failpoint("sessions.revoke")
-        await self._generations.renew(scopes_of(self._spaces[ns], subject))
+        space = self._spaces[ns]
+        until_ms = NEVER_MS if subject is None else revoked_until(self._clock.now_ms(), space.policy)
+        await self._generations.renew(scopes_of(space, subject), until_ms=until_ms)
         scope = "namespace" if subject is None else "subject"
         self._metrics.inc(REVOCATIONS, namespace=ns, scope=scope)
         logger.info("sessions_revoked", namespace=ns, scope=scope)
@@ -292,9 +296,11 @@ class Sessions:
         scope = NO_SUBJECT if subject is None else desk.sealer.scope(subject)
         if self._generations.stale:
             await self._generations.read_through((desk.scope, scope))
+        await self._generations.settle(scope)
         if live is not None and not self._finder.is_current(found.desk.scope, live.head):
             return None
         tokens = self._finder.tokens(desk.scope, scope)
+        self._generations.need(scope)
         created_ms = now_ms if live is None else live.head.created_ms
         absolute_ms = absolute_end(created_ms, policy)
         if live is not None:

@@ -17,6 +17,10 @@ RESEALED = counter("sessions_resealed", "Rows moved to the active service key wh
 ROWS = gauge("sessions_rows", "Rows of a namespace, as last counted and kept up since.", "namespace")
 BYTES = gauge("sessions_bytes", "Bytes of the rows of a namespace, as last counted and kept up since.", "namespace")
 ROWS_BY_KEY = gauge("sessions_rows_by_key", "Rows sealed under a service key, as last counted.", "key_id")
+GENERATIONS_REJECTED = counter(
+    "sessions_generations_rejected", "Records of revocations that are not as they were written; the right ones stay in force.", "reason"
+)
+GENERATIONS_DROPPED = counter("sessions_generations_dropped", "Records of revocations dropped since no session needs them any more.")
 GENERATIONS = gauge("sessions_generations", "Revoked subjects and namespaces held in memory.")
 
 SERVICE_METRICS = (
@@ -31,4 +35,6 @@ SERVICE_METRICS = (
     BYTES,
     ROWS_BY_KEY,
     GENERATIONS,
+    GENERATIONS_REJECTED,
+    GENERATIONS_DROPPED,
 )

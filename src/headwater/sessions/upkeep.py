@@ -92,12 +92,17 @@ class Upkeep:
         while True:
             try:
                 await self.reclaim(pause_s=PAGE_PAUSE_S)
+                await self._generations.audit()
             except HeadwaterError as error:
                 logger.warning("sessions_reclaiming_failed", code=error.code)
             await self._clock.sleep(WALK_PAUSE_S)
 
     async def reclaim(self, *, pause_s: float = 0.0) -> int:
-        """Walk over all rows once: remove what has ended, set quotas to what is there. Returns how many rows were removed or reduced."""
+        """Walk over all rows once: remove what has ended, set quotas to what is there, drop generations that no row needs.
+
+        Returns:
+            How many rows were removed or reduced.
+        """
         rows: Counter[str] = Counter()
         sizes: Counter[str] = Counter()
         keys: Counter[KeyId] = Counter()
@@ -118,6 +123,7 @@ class Upkeep:
             self._metrics.set(BYTES, sizes[name], namespace=name)
             for desk in space.desks:
                 self._metrics.set(ROWS_BY_KEY, keys[desk.sealer.key.id], key_id=str(desk.sealer.key.id))
+        await self._generations.drop()
         return reclaimed
 
     async def _reclaim_page(self, page: Sequence[RowOutline]) -> tuple[list[tuple[Head, int]], int]:
@@ -129,8 +135,10 @@ class Upkeep:
             head, deadlines = decode_head(row.head), decode_deadline(row.deadline)
             if head is None or deadlines is None:
                 continue  # nobody can say when it ends: it stays for whoever looks into the damage
+            self._generations.need(head.subject)
             desk = self._desk(head)
-            is_current = desk is None or self._finder.is_current(desk.scope, head)
+            in_doubt = desk is None or self._generations.is_in_doubt(desk.scope, head.subject)
+            is_current = desk is None or in_doubt or self._finder.is_current(desk.scope, head)
             fixed_bytes = len(row.id) + len(row.head) + len(row.deadline)
             if now_ms >= header_kept_until(head, deadlines, is_current=is_current):
                 removed[row.id] = head.version

@@ -5,6 +5,8 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
+from msgspec import structs
+
 from headwater.sessions.model import FIRST_TOKEN, NEVER_MS, NO_SUBJECT, Generation, Head, KeyId, Kind, Row, RowId, Token, Version
 from headwater.sessions.ports import SessionStore
 from headwater.sessions.sealing import encode_head, version_of
@@ -136,6 +138,28 @@ class SessionStoreLaws:
             assert await store.get_generation(b"a") == told[1]
             assert list(await store.generations_since(told[0].sequence, limit=10)) == told[1:]
             assert list(await store.generations_since(0, limit=1)) == told[:1]
+
+        self._run(law)
+
+    def test_a_generation_comes_back_as_it_was_put(self) -> None:
+        async def law(store: SessionStore) -> None:
+            whole = Generation(b"a" * 16, KeyId(65_535), Token(b"t" * 16), Version((1 << 63) - 1), 1 << 62, b"m" * 16)
+            await store.put_generations([whole])
+            stored = await store.get_generation(whole.scope)
+            assert stored is not None and stored.sequence > 0
+            assert structs.replace(stored, sequence=0) == whole
+
+        self._run(law)
+
+    def test_generations_are_removed_only_while_they_are_the_ones_meant(self) -> None:
+        async def law(store: SessionStore) -> None:
+            await store.put_generations([generation("a", 1), generation("b", 1)])
+            old = list(await store.generations_since(0, limit=10))
+            await store.put_generations([generation("a", 2)])
+            await store.delete_generations([*old, generation("absent", 1)])
+            left = list(await store.generations_since(0, limit=10))
+            assert [(each.scope, each.token) for each in left] == [(b"a", b"%016d" % 2)]
+            assert await store.get_generation(b"b") is None
 
         self._run(law)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from msgspec import structs
 from sortedcontainers import SortedDict
 
 from headwater.sessions.model import Generation, Row, RowId, RowOutline, Version
@@ -12,14 +13,14 @@ class MemorySessionStore:
     """`SessionStore` in dictionaries.
 
     Attributes:
-        rows: what is stored, open to tests that damage it.
+        rows, generations: what is stored, open to tests that damage it.
     """
 
     shared = False
 
     def __init__(self) -> None:
         self.rows: SortedDict[RowId, Row] = SortedDict()
-        self._generations: dict[bytes, Generation] = {}
+        self.generations: dict[bytes, Generation] = {}
         self._sequence = 0
 
     async def get(self, id: RowId) -> Row | None:
@@ -54,16 +55,23 @@ class MemorySessionStore:
         """Put all of them."""
         for generation in generations:
             self._sequence += 1
-            self._generations.pop(generation.scope, None)
-            self._generations[generation.scope] = Generation(generation.scope, generation.key_id, generation.token, self._sequence)
+            self.generations.pop(generation.scope, None)
+            self.generations[generation.scope] = structs.replace(generation, sequence=self._sequence)
 
     async def get_generation(self, scope: bytes) -> Generation | None:
         """The record."""
-        return self._generations.get(scope)
+        return self.generations.get(scope)
 
     async def generations_since(self, sequence: int, *, limit: int) -> Sequence[Generation]:
         """The records in the order in which they were put."""
-        return [each for each in self._generations.values() if each.sequence > sequence][:limit]
+        return [each for each in self.generations.values() if each.sequence > sequence][:limit]
+
+    async def delete_generations(self, generations: Sequence[Generation]) -> None:
+        """Compare and remove."""
+        for generation in generations:
+            stored = self.generations.get(generation.scope)
+            if stored is not None and stored.sequence == generation.sequence:
+                del self.generations[generation.scope]
 
     async def page(self, after: RowId | None, *, limit: int) -> Sequence[RowOutline]:
         """Rows in order."""

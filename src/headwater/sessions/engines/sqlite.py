@@ -30,9 +30,12 @@ _UPDATE = "UPDATE session SET head = ?, deadline = ?, sealed = ? WHERE id = ?"
 _EXTEND = "UPDATE session SET deadline = ? WHERE id = ?"
 _DELETE = "DELETE FROM session WHERE id = ?"
 _PAGE = "SELECT id, head, deadline, length(sealed) FROM session WHERE id > ? ORDER BY id LIMIT ?"
-_PUT_GENERATION = "INSERT OR REPLACE INTO generation (scope, key_id, token) VALUES (?, ?, ?)"
-_GET_GENERATION = "SELECT scope, key_id, token, sequence FROM generation WHERE scope = ?"
-_GENERATIONS = "SELECT scope, key_id, token, sequence FROM generation WHERE sequence > ? ORDER BY sequence LIMIT ?"
+_PUT_GENERATION = "INSERT OR REPLACE INTO generation (scope, key_id, token, version, until_ms, mac) VALUES (?, ?, ?, ?, ?, ?)"
+_GET_GENERATION = "SELECT scope, key_id, token, version, until_ms, mac, sequence FROM generation WHERE scope = ?"
+_GENERATIONS = """
+    SELECT scope, key_id, token, version, until_ms, mac, sequence FROM generation WHERE sequence > ? ORDER BY sequence LIMIT ?
+"""
+_DELETE_GENERATION = "DELETE FROM generation WHERE scope = ? AND sequence = ?"
 
 
 class SqliteSessionStore:
@@ -104,6 +107,10 @@ class SqliteSessionStore:
         with translated(self.database.reader):
             return [_generation(found) for found in fetch_all(self.database.reader, _GENERATIONS, (sequence, limit))]
 
+    async def delete_generations(self, generations: Sequence[Generation]) -> None:
+        """Compare and remove in one transaction."""
+        await self.database.write(partial(_delete_generations, generations=generations), frees_space=True)
+
     async def page(self, after: RowId | None, *, limit: int) -> Sequence[RowOutline]:
         """In a background thread."""
         found = await self.database.read(lambda connection: fetch_all(connection, _PAGE, (after or b"", limit)))
@@ -116,9 +123,10 @@ def _overwrite_what_is_removed(connection: apsw.Connection) -> None:
 
 
 def _generation(found: tuple[object, ...]) -> Generation:
-    scope, key_id, token, sequence = found
-    assert isinstance(scope, bytes) and isinstance(key_id, int) and isinstance(token, bytes) and isinstance(sequence, int)
-    return Generation(scope, KeyId(key_id), Token(token), sequence)
+    scope, key_id, token, version, until_ms, mac, sequence = found
+    assert isinstance(scope, bytes) and isinstance(token, bytes) and isinstance(mac, bytes)  # the table is STRICT
+    assert isinstance(key_id, int) and isinstance(version, int) and isinstance(until_ms, int) and isinstance(sequence, int)
+    return Generation(scope, KeyId(key_id), Token(token), Version(version), until_ms, mac, sequence)
 
 
 def _stored_version(connection: apsw.Connection, id: RowId) -> Version | None:
@@ -152,5 +160,10 @@ def _delete(connection: apsw.Connection, *, rows: Mapping[RowId, Version | None]
 
 
 def _put_generations(connection: apsw.Connection, *, generations: Sequence[Generation]) -> None:
-    for generation in generations:
-        connection.execute(_PUT_GENERATION, (generation.scope, generation.key_id, generation.token))
+    for one in generations:
+        connection.execute(_PUT_GENERATION, (one.scope, one.key_id, one.token, one.version, one.until_ms, one.mac))
+
+
+def _delete_generations(connection: apsw.Connection, *, generations: Sequence[Generation]) -> None:
+    for one in generations:
+        connection.execute(_DELETE_GENERATION, (one.scope, one.sequence))
