@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import uvloop
@@ -67,9 +67,9 @@ class FailingStore(MemorySessionStore):
         await self._meet(writes=True)
         return await super().put(row, expected=expected, clears=clears)
 
-    async def delete(self, rows: Mapping[RowId, Version | None]) -> None:
+    async def delete(self, rows: Mapping[RowId, Version | None]) -> Set[RowId]:
         await self._meet(writes=True)
-        await super().delete(rows)
+        return await super().delete(rows)
 
 
 @dataclass(frozen=True)

@@ -301,6 +301,27 @@ def test_subjects_that_are_none_are_refused(server: SessionsServer, subject: str
     assert server.ask("POST", ROOT, b"v", Session_Subject=subject).status == 400
 
 
+@pytest.mark.parametrize("named", ["", "a\tb", "J\xf6rg", "J\xc3\xb6rg", "a\x85", "\xa0a"])
+def test_a_header_names_nothing_that_a_path_could_not_name(server: SessionsServer, named: str) -> None:
+    """Else a key would have two names, and a subject in plain UTF-8 would be none that can be revoked."""
+    assert server.ask("PUT", f"{ROOT}/session", b"v", authorization=f"Session {named}", if_none_match="*").status == 400
+    assert server.ask("POST", ROOT, b"v", session_subject=named).status == 400
+
+
+def test_a_subject_given_percent_encoded_is_the_one_that_a_path_revokes(server: SessionsServer) -> None:
+    key = minted(server, session_subject="J%C3%B6rg%20M")
+    assert server.ask("DELETE", f"{ROOT}/subjects/J%C3%B6rg%20M").status == 204
+    assert server.ask("GET", f"{ROOT}/sessions/{key}").status == 404
+
+
+def test_asking_by_if_match_whether_a_session_is_there_costs_a_miss_too() -> None:
+    with serving(SessionsConfig(misses_max=2, misses_per_second=0.001)) as server:
+        statuses = [server.ask("PUT", f"{ROOT}/sessions/absent", b"v", if_match="*").status for _ in range(3)]
+        assert statuses == [412, 412, 429]
+        key = minted(server)
+        assert server.ask("PUT", f"{ROOT}/sessions/{key}", b"w", if_match="*").status == 204
+
+
 def test_foreign_hosts_and_targets_for_proxies_are_refused_here_too(server: SessionsServer) -> None:
     assert server.ask("GET", f"{ROOT}/sessions/a", host="evil.example").status == 400
     assert server.ask("GET", f"http://127.0.0.1{ROOT}/sessions/a").status == 400

@@ -6,7 +6,7 @@ lot at every call of the store. A service without the guard that a round tests f
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence, Set
 from random import Random
 
 import pytest
@@ -44,14 +44,15 @@ class InterleavedStore(MemorySessionStore):
         await self._wander()
         return done
 
-    async def extend(self, id: RowId, deadline: bytes, *, version: Version) -> bool:
+    async def extend(self, id: RowId, deadline: bytes, *, version: Version, replaces: bytes | None = None) -> bool:
         await self._wander()
-        return await super().extend(id, deadline, version=version)
+        return await super().extend(id, deadline, version=version, replaces=replaces)
 
-    async def delete(self, rows: Mapping[RowId, Version | None]) -> None:
+    async def delete(self, rows: Mapping[RowId, Version | None]) -> Set[RowId]:
         await self._wander()
-        await super().delete(rows)
+        removed = await super().delete(rows)
         await self._wander()
+        return removed
 
     async def put_generations(self, generations: Sequence[Generation]) -> None:
         await self._wander()

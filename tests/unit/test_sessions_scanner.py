@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.sessions.scanner import DEPTH_MAX, ITEMS_MAX, subject_of, user_id
+from headwater.sessions.config import SessionsConfig
+from headwater.sessions.scanner import DEPTH_MAX, ITEMS_MAX, KEYSPACE_BYTES_MAX, USER_ID_MAX, subject_of, user_id
 
 
 def php(value: object) -> bytes:
@@ -137,3 +138,10 @@ def test_a_subject_is_the_keyspace_and_the_user() -> None:
     assert subject_of(b"nocolon", value) is None
     assert subject_of(b"\xff:x", value) is None
     assert subject_of(b"enwiki:MWSession:abc", b"opaque") is None
+
+
+def test_a_keyspace_that_no_wiki_has_is_no_subject_and_none_is_too_long_for_a_request() -> None:
+    value = b'JSON..{"metadata":{"userId":%d}}' % USER_ID_MAX
+    longest = subject_of(b"w" * KEYSPACE_BYTES_MAX + b":x", value)
+    assert longest is not None and len(longest) <= SessionsConfig().subject_bytes_max
+    assert subject_of(b"w" * (KEYSPACE_BYTES_MAX + 1) + b":x", value) is None

@@ -146,6 +146,23 @@ def test_each_altered_byte_makes_a_session_absent_and_is_counted() -> None:
     run(work)
 
 
+@pytest.mark.parametrize("ended_first", [False, True])
+def test_a_forged_version_leaves_the_versions_of_later_writes_alone(ended_first: bool) -> None:
+    async def work(world: SessionsWorld) -> None:
+        await world.sessions.save(SPACE, KEY, b"v")
+        genuine = stored(world.memory)
+        for forged in (b"\xff" * 8, b"\xff" * 7 + b"\xfe"):
+            world.memory.rows[genuine.id] = _with(genuine, "head", genuine.head[:4] + forged + genuine.head[12:])
+            assert await world.value(KEY) is None
+            if ended_first:
+                await world.sessions.delete(SPACE, KEY)
+            for key in (KEY, b"another", b"and one more"):
+                await world.sessions.save(SPACE, key, b"w")
+                assert await world.value(key) == b"w"
+
+    run(work)
+
+
 def test_rows_that_change_places_are_absent() -> None:
     async def work(world: SessionsWorld) -> None:
         await world.sessions.save(SPACE, b"mine", b"v")

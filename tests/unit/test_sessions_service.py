@@ -1,14 +1,15 @@
 """Saving, reading, ending: what sessions do over time and under conditions."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 
 import pytest
 
 from headwater.kernel.errors import InvalidInput, TooLarge
+from headwater.sessions.engines.memory import MemorySessionStore
 from headwater.sessions.errors import ConditionFailed, QuotaExceeded, Revoked
-from headwater.sessions.model import ABSENT, EXISTS, NEVER_MS, Match, Policy
-from headwater.sessions.service_metrics import SAVES_UNCHANGED
+from headwater.sessions.model import ABSENT, EXISTS, NEVER_MS, Match, Policy, Row, RowId, Version
+from headwater.sessions.service_metrics import QUOTA_REFUSALS, SAVES_UNCHANGED
 from headwater.testing.sessions_world import SPACE, SessionsWorld
 
 KEY = b"wiki:MWSession:0123456789abcdef"
@@ -340,6 +341,64 @@ def test_too_many_rows_bytes_or_writes_are_refused_and_others_go_on() -> None:
         await world.sessions.save("slow", b"9", b"v")
 
     run(work, Policy(SPACE, rows_max=3), Policy("other"), Policy("bytes", bytes_max=1_000), Policy("slow", writes_per_s_max=2))
+
+
+def test_what_rotates_and_touches_is_counted_against_the_rate_of_writes() -> None:
+    async def work(world: SessionsWorld) -> None:
+        await world.sessions.save(SPACE, KEY, b"v")
+        assert await world.sessions.touch(SPACE, KEY) is not None
+        with pytest.raises(QuotaExceeded):
+            await world.sessions.touch(SPACE, KEY)
+        with pytest.raises(QuotaExceeded):
+            await world.sessions.rotate(SPACE, KEY, grace_s=1)
+        assert world.metrics.value(QUOTA_REFUSALS, namespace=SPACE, quota="rate") == 2
+        assert await world.value(KEY) == b"v"
+
+    run(work, Policy(SPACE, writes_per_s_max=2))
+
+
+class _Slow(MemorySessionStore):
+    """Lets others run before each write, as a store with a writer of its own does."""
+
+    async def put(self, row: Row, *, expected: Version | None, clears: Sequence[RowId] = ()) -> bool:
+        await asyncio.sleep(0)
+        return await super().put(row, expected=expected, clears=clears)
+
+    async def delete(self, rows: Mapping[RowId, Version | None]) -> Set[RowId]:
+        await asyncio.sleep(0)
+        return await super().delete(rows)
+
+
+def test_deleting_or_rotating_many_times_at_once_does_not_move_the_quota() -> None:
+    async def work(world: SessionsWorld) -> None:
+        for number in range(3):
+            await world.sessions.save(SPACE, b"%d" % number, b"v")
+        await asyncio.gather(*(world.sessions.delete(SPACE, b"0") for _ in range(20)))
+        await world.sessions.save(SPACE, b"3", b"v")
+        with pytest.raises(QuotaExceeded):
+            await world.sessions.save(SPACE, b"4", b"v")
+        await asyncio.gather(*(world.sessions.rotate("other", b"r", grace_s=1) for _ in range(4)))
+        await world.sessions.save("other", b"r", b"v")
+        await asyncio.gather(*(world.sessions.rotate("other", b"r", grace_s=1) for _ in range(4)))
+        quota = world.sessions._spaces["other"].quota
+        stored = [row for row in store.rows.values() if b"other" in row.head]
+        assert (quota.rows, quota.bytes) == (len(stored), sum(row.size_bytes for row in stored))
+
+    store = _Slow()
+    asyncio.run(SessionsWorld(Policy(SPACE, rows_max=3), Policy("other"), store=store).run(work))
+
+
+def test_a_read_does_not_give_back_the_life_that_a_touch_has_shortened() -> None:
+    async def work(world: SessionsWorld) -> None:
+        await world.sessions.save(SPACE, KEY, b"v")
+        world.clock.advance(2)
+        assert await world.value(KEY) == b"v"  # notes the use soon
+        assert await world.sessions.touch(SPACE, KEY, ttl_s=1) is not None
+        await world.clock.settle()
+        world.clock.advance(1)
+        assert await world.value(KEY) is None
+
+    run(work, Policy(SPACE, ttl_s=100, idle_s=16))
 
 
 def test_quotas_are_counted_anew_by_a_walk_over_the_rows() -> None:

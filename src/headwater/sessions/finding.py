@@ -36,6 +36,7 @@ from headwater.sessions.service_metrics import ROWS_REJECTED
 from headwater.sessions.versions import SeenVersions
 
 DECOY_BYTES = 1024
+_NONE = Version(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class Found:
         desk, id, record: of the row that counts; of the active service key if there is none.
         opened: what it holds; None if there is no authentic row.
         rows: what is stored under this key for each service key, whatever it is worth.
+        version: the highest of the rows that are authentic. What another row says counts for nothing: a version near the largest number,
+            written by who can write to the database, would leave none for the next saves.
     """
 
     standing: Standing
@@ -86,6 +89,7 @@ class Found:
     record: RecordKey
     opened: Opened | None = None
     rows: Sequence[Row | None] = ()
+    version: Version = _NONE
 
     @property
     def live(self) -> Opened | None:
@@ -93,7 +97,7 @@ class Found:
         return self.opened if self.standing is Standing.LIVE else None
 
     def versions(self) -> dict[RowId, Version]:
-        """The versions of all rows under this key."""
+        """What all rows under this key say of their versions, to compare and set."""
         return {row.id: version_of(row) for row in self.rows if row is not None}
 
     def size_bytes(self) -> int:
@@ -133,10 +137,10 @@ class Finder:
         found = await self._find_at(space.desks[-1], key)
         for desk in space.desks[-2::-1]:
             newer = await self._find_at(desk, key)
-            rows = (*newer.rows, *found.rows)
+            rows, version = (*newer.rows, *found.rows), max(newer.version, found.version)
             if found.opened is None or newer.opened is not None:
                 found = newer
-            found.rows = rows
+            found.rows, found.version = rows, version
         return found
 
     async def _find_at(self, desk: Desk, key: bytes) -> Found:
@@ -164,7 +168,7 @@ class Finder:
             return Found(Standing.GONE, desk, id, record, None, (row,))
         if is_newer:
             self._seen.raise_to(id, head.version)
-        return Found(standing, desk, id, record, opened, (row,))
+        return Found(standing, desk, id, record, opened, (row,), head.version)
 
     def is_current(self, scope: bytes, head: Head) -> bool:
         """Whether a row carries the current generations of its namespace and its subject."""

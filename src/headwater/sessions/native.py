@@ -30,6 +30,7 @@ GRACE_HEADER = "session-grace"
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _ETAG = re.compile(r'"([\x21\x23-\x7e]{0,100})"')
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_PRINTABLE = re.compile("[ -~]+")
 _CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range")
 _NO_STORE = ("cache-control", "no-store")
 
@@ -218,9 +219,11 @@ class NativeApi:
                     call.namespace, call.key, value, condition=condition, ttl_s=ttl_s, subject=subject, may_read=may_read
                 )
             except ConditionFailed:
-                # That it must be there is no condition of the caller's: to him it is just not there.
-                if condition is EXISTS and "if-match" not in request.headers:
-                    raise self._miss(call) from None
+                if condition is EXISTS:
+                    # A miss, however it was asked for. Without `If-Match` it was no condition of the caller's: to him it is just not there.
+                    miss = self._miss(call)
+                    if "if-match" not in request.headers or isinstance(miss, TooManyMisses):
+                        raise miss from None
                 raise
         return Response(201 if saved.created else 204, b"", self._headers(saved.header.etag, saved.header.expires_ms))
 
@@ -298,7 +301,7 @@ class NativeApi:
         elif in_header is None:
             raise InvalidInput("no session is named: Authorization: Session KEY", where="authorization")
         else:
-            key = decode_key(in_header)
+            key = _decode_header(in_header, where="authorization")
         check_key_length(key, policy.key_bytes_max)
         return Call(client, policy, key)
 
@@ -314,7 +317,7 @@ class NativeApi:
 
     def _subject(self, request: Request) -> str | None:
         text = request.headers.get(SUBJECT_HEADER)
-        return None if text is None else self._checked_subject(decode_key(text).decode())
+        return None if text is None else self._checked_subject(_decode_header(text, where="subject").decode())
 
     def _checked_subject(self, subject: str) -> str:
         if not subject or _CONTROL.search(subject) or len(subject.encode()) > self._gate.config.subject_bytes_max:
@@ -348,7 +351,18 @@ class NativeApi:
 def _session_of(request: Request) -> str | None:
     """The key in `Authorization: Session KEY`, as sent, or None."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "session" else None
+    return key.strip(" \t") if scheme.lower() == "session" else None
+
+
+def _decode_header(text: str, *, where: str) -> bytes:
+    """What a header names, percent-encoded as a path would be, so that both mean the same: no key twice, no subject out of reach.
+
+    Raises:
+        InvalidInput: it is empty, or holds what a path cannot hold.
+    """
+    if _PRINTABLE.fullmatch(text) is None:
+        raise InvalidInput("what a header names is percent-encoded as in a path", where=where)
+    return decode_key(text)
 
 
 def _refuse_session(request: Request) -> None:
@@ -435,5 +449,5 @@ _PUT = {
     507: _FULL,
 }
 _DELETE = {204: "it is not there any more, if it ever was", 400: _MALFORMED, 401: _COMMON[401], 414: _COMMON[414], 503: _SHED}
-_TOUCH = {204: "`ETag`, `Session-TTL`", **_COMMON, 503: _SHED}
+_TOUCH = {204: "`ETag`, `Session-TTL`", **_COMMON, 503: _SHED, 507: _FULL}
 _ROTATE = {201: "`{session, etag, ttl_s}`: the new key", **_COMMON, 503: _SHED, 507: _FULL}

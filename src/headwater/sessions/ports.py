@@ -4,7 +4,7 @@ Narrow enough for a wide-column store: no operation scans, reads a second index,
 pages through the rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Protocol
 
 from headwater.sessions.model import Generation, Row, RowId, RowOutline, Version
@@ -33,12 +33,19 @@ class SessionStore(Protocol):
         """
         ...
 
-    async def extend(self, id: RowId, deadline: bytes, *, version: Version) -> bool:
-        """Replace the deadline of the row if it has that version; says whether it has. Does not change the version."""
+    async def extend(self, id: RowId, deadline: bytes, *, version: Version, replaces: bytes | None = None) -> bool:
+        """Replace the deadline of the row if it has that version; says whether it has. Does not change the version.
+
+        With `replaces` only if the deadline is still that one.
+        """
         ...
 
-    async def delete(self, rows: Mapping[RowId, Version | None]) -> None:
-        """Remove rows, in the order given; one with a version only if it still has it. Absent rows are fine. May use the last space."""
+    async def delete(self, rows: Mapping[RowId, Version | None]) -> Set[RowId]:
+        """Remove rows, in the order given; one with a version only if it still has it. Absent rows are fine. May use the last space.
+
+        Returns:
+            The rows that this very call has removed.
+        """
         ...
 
     async def put_generations(self, generations: Sequence[Generation]) -> None:

@@ -12,6 +12,8 @@ import msgspec
 DEPTH_MAX = 64
 ITEMS_MAX = 50_000
 USER_ID_MAX = 1 << 62
+KEYSPACE_BYTES_MAX = 235
+"""With a colon and the longest id it fits into 256 bytes, which a subject in a request may have by default."""
 _PREFIX = re.compile(rb"(JSON|PHP)\.[^.]{0,512}\.")
 _SCALAR = re.compile(rb"N;|b:[01];|i:(-?\d{1,20});|d:[^;]{1,64};|[rR]:\d{1,10};")
 _OPEN = re.compile(rb"a:(\d{1,7}):\{")
@@ -43,10 +45,15 @@ def user_id(value: bytes) -> int | None:
 
 
 def subject_of(key: bytes, value: bytes) -> str | None:
-    """The subject of a session of MediaWiki: the keyspace that its key begins with, and the user's id; None for anonymous ones."""
+    """The subject of a session of MediaWiki: the keyspace that its key begins with, and the user's id; None for anonymous ones.
+
+    None too for a keyspace that no wiki has, longer than a subject may be: the save must not fail for it.
+    """
     user = user_id(value)
     keyspace, colon, _ = key.partition(b":")
     if not user or not colon:
+        return None
+    if len(keyspace) > KEYSPACE_BYTES_MAX:
         return None
     try:
         return f"{keyspace.decode()}:{user}"

@@ -130,7 +130,7 @@ class Sessions:
         moved = used(self._clock.now_ms(), space.policy, deadlines)
         if moved is not None:
             deadlines = moved
-            self._upkeep.spawn(found.id, lambda: self._extend(found, moved))
+            self._upkeep.spawn(found.id, lambda: self._extend(found, moved, if_unmoved=True))
         assert opened.value is not None
         head = opened.head
         return Session(opened.value, head.created_ms, expiry(head, deadlines), etag_of(head.version), opened.subject)
@@ -166,12 +166,8 @@ class Sessions:
         self._check(space.policy, key, value, subject)
         if subject is None and space.policy.scan_subjects:
             subject = scanner.subject_of(key, value)
-        try:
-            space.quota.take_write()
-            return await self._save(space, key, Draft(value, condition, ttl_s, subject, may_read))
-        except QuotaExceeded as error:
-            self._metrics.inc(QUOTA_REFUSALS, namespace=ns, quota=error.where or "")
-            raise
+        self._take_write(space)
+        return await self._save(space, key, Draft(value, condition, ttl_s, subject, may_read))
 
     async def delete(self, ns: str, key: bytes) -> None:
         """End a session, and what it was rotated to; durable when this returns. Nothing happens if there is none.
@@ -182,8 +178,9 @@ class Sessions:
         await self._delete(self._spaces[ns], key, HOPS_MAX)
 
     async def touch(self, ns: str, key: bytes, *, ttl_s: float | None = None) -> SessionHeader | None:
-        """Let a session's time begin anew, as a save of the same value would; None if there is none."""
+        """Let a session's time begin anew, as a save of the same value would; None if there is none. Raises QuotaExceeded as `save`."""
         space = self._spaces[ns]
+        self._take_write(space)
         for _ in range(ATTEMPTS_MAX):
             found, _key = await self._find(space, key)
             if found.live is None:
@@ -206,6 +203,7 @@ class Sessions:
         keys have it. Raises as `save`.
         """
         space = self._spaces[ns]
+        self._take_write(space)
         for _ in range(ATTEMPTS_MAX):
             found, _key = await self._find(space, key)
             live = found.live
@@ -223,7 +221,7 @@ class Sessions:
             ends = Deadlines(self._clock.now_ms() + round(grace_s * 1000), live.deadlines.idle_ms)
             if await self._put(space, self._at_active(space, found, _key), Opened(head, ends, live.subject, new_key)):
                 return new_key, _header(moved, moved.deadlines)
-            await self._store.delete({new_id: None})
+            await self._delete(space, new_key, 0)
         raise _contended()
 
     async def revoke_subject(self, ns: str, subject: str) -> None:
@@ -242,6 +240,17 @@ class Sessions:
         scope = "namespace" if subject is None else "subject"
         self._metrics.inc(REVOCATIONS, namespace=ns, scope=scope)
         logger.info("sessions_revoked", namespace=ns, scope=scope)
+
+    def _take_write(self, space: Space) -> None:
+        """Count a write of a caller against the rate of its namespace. Raises QuotaExceeded."""
+        try:
+            space.quota.take_write()
+        except QuotaExceeded as error:
+            self._count_refusal(space, error)
+            raise
+
+    def _count_refusal(self, space: Space, error: QuotaExceeded) -> None:
+        self._metrics.inc(QUOTA_REFUSALS, namespace=space.policy.name, quota=error.where or "")
 
     async def _find(self, space: Space, key: bytes) -> tuple[Found, bytes]:
         found = await self._finder.find(space, key)
@@ -330,7 +339,11 @@ class Sessions:
         stored = place.versions()
         rows, size = 1 - len(stored), row.size_bytes - place.size_bytes()
         if content.value is not None:
-            space.quota.check(rows=rows, bytes=size)
+            try:
+                space.quota.check(rows=rows, bytes=size)
+            except QuotaExceeded as error:
+                self._count_refusal(space, error)
+                raise
         failpoint("sessions.save")
         clears = [id for id in stored if id != place.id]
         if not await self._store.put(row, expected=stored.get(place.id), clears=clears):
@@ -340,11 +353,13 @@ class Sessions:
         space.quota.add(rows=rows, bytes=size)
         return True
 
-    async def _extend(self, found: Found, deadlines: Deadlines) -> bool:
+    async def _extend(self, found: Found, deadlines: Deadlines, *, if_unmoved: bool = False) -> bool:
+        """Move the deadlines of a row; `if_unmoved`: unless somebody else has, who may have shortened them meanwhile."""
         assert found.opened is not None
         head = found.opened.head
         deadline = encode_deadline(found.record, deadlines, id=found.id, head=encode_head(head))
-        return await self._store.extend(found.id, deadline, version=head.version)
+        replaces = next(row.deadline for row in found.rows if row is not None and row.id == found.id) if if_unmoved else None
+        return await self._store.extend(found.id, deadline, version=head.version, replaces=replaces)
 
     async def _reseal(self, space: Space, key: bytes) -> None:
         """Move a session to the active service key. Whatever is done to it meanwhile leaves something there, and this then does nothing."""
@@ -387,9 +402,11 @@ class Sessions:
             header = found.desk.sealer.seal(found.record, Opened(head, opened.deadlines, None, None), id=found.id, nonce=b"")
             return {found.id: head.version} if await self._store.put(header, expected=stored[found.id]) else {}
         if len(space.desks) == 1:
-            await self._store.delete(stored)
-            space.quota.add(rows=-len(stored), bytes=-found.size_bytes())
-            return {id: Version(version + 1) for id, version in stored.items()}
+            removed = await self._store.delete(stored)
+            # Of several deletes at once only one has removed it: counted twice, they would make room beyond the quota.
+            gone = [row for row in found.rows if row is not None and row.id in removed]
+            space.quota.add(rows=-len(gone), bytes=-sum(row.size_bytes for row in gone))
+            return {row.id: Version(found.version + 1) for row in gone}
         marked: dict[RowId, Version] = {}
         for desk in reversed(space.desks):  # the row that counts last: until then everything is as it was
             mark = self._tombstone(space, desk, key, found)
@@ -406,8 +423,8 @@ class Sessions:
         return desk.sealer.seal(record, Opened(head, ends, None, None), id=id, nonce=b"")
 
     def _version(self, found: Found, id: RowId) -> Version:
-        """A version for the next write of a row, above all that are or were under this key."""
-        version = next_version(self._clock.now_ms(), self._last_version, self._seen.floor(id), *found.versions().values())
+        """A version for the next write of a row, above all genuine ones that are or were under this key."""
+        version = next_version(self._clock.now_ms(), self._last_version, self._seen.floor(id), found.version)
         self._last_version = version
         return version
 

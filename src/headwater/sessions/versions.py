@@ -3,9 +3,13 @@
 Versions begin with the time of the write. Where several processes write, one whose clock is behind may make a deleted row anew, so a
 version lower by less than a minute is taken for genuine there: the price of never losing a session to a wrong clock.
 
-Bounded: of more rows than `ROWS_MAX` the ones seen longest ago for the first time are forgotten. After a restart nothing is known. Rows are
-told apart by 64 bits of their keyed hash; two that share them could at worst hide a copy put back, or one session, and never meet.
+Bounded: of more rows than `ROWS_MAX` the ones seen longest ago for the first time are forgotten, some at a time: a dictionary whose first
+entry is taken out again and again looks through all the gaps before it each time, which would cost more than the rest of a save. After a
+restart nothing is known. Rows are told apart by 64 bits of their keyed hash; two that share them could at worst hide a copy put back, or
+one session, and never meet.
 """
+
+from itertools import islice
 
 from headwater.sessions.model import VERSION_TIME_SHIFT, RowId, Version
 
@@ -33,7 +37,8 @@ class SeenVersions:
         known = floors.get(short)
         if known is None:
             if len(floors) >= self._rows_max:
-                del floors[next(iter(floors))]
+                for oldest in list(islice(floors, 1 + self._rows_max // 64)):
+                    del floors[oldest]
             floors[short] = floor
         elif known < floor:
             floors[short] = floor

@@ -100,6 +100,9 @@ class SessionStoreLaws:
             assert await store.extend(row_id("a"), later, version=Version(1))
             before = row("a", 1)
             assert await store.get(row_id("a")) == Row(before.id, before.head, later, before.sealed)
+            assert not await store.extend(row_id("a"), before.deadline, version=Version(1), replaces=before.deadline)
+            assert await store.extend(row_id("a"), before.deadline, version=Version(1), replaces=later)
+            assert await store.get(row_id("a")) == before
 
         self._run(law)
 
@@ -107,7 +110,9 @@ class SessionStoreLaws:
         async def law(store: SessionStore) -> None:
             for name in ("a", "b", "c", "d"):
                 await store.put(row(name, 2), expected=None)
-            await store.delete({row_id("a"): None, row_id("b"): Version(2), row_id("c"): Version(1), row_id("absent"): None})
+            named = {row_id("a"): None, row_id("b"): Version(2), row_id("c"): Version(1), row_id("absent"): None}
+            assert await store.delete(named) == {row_id("a"), row_id("b")}
+            assert await store.delete(named) == set()
             left = [name for name in ("a", "b", "c", "d") if await store.get(row_id(name)) is not None]
             assert left == ["c", "d"]
             assert await store.put(row("a", 1), expected=None)

@@ -1,6 +1,6 @@
 """Sessions in memory: the model of what a store does, for tests and for trying things out. Nothing survives the process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from msgspec import structs
 from sortedcontainers import SortedDict
@@ -37,19 +37,22 @@ class MemorySessionStore:
             self.rows.pop(id, None)
         return True
 
-    async def extend(self, id: RowId, deadline: bytes, *, version: Version) -> bool:
+    async def extend(self, id: RowId, deadline: bytes, *, version: Version, replaces: bytes | None = None) -> bool:
         """Replace the deadline alone."""
         if self._version(id) != version:
             return False
         row = self.rows[id]
+        if replaces not in (None, row.deadline):
+            return False
         self.rows[id] = Row(id, row.head, deadline, row.sealed)
         return True
 
-    async def delete(self, rows: Mapping[RowId, Version | None]) -> None:
+    async def delete(self, rows: Mapping[RowId, Version | None]) -> Set[RowId]:
         """Remove all of them."""
-        for id, version in rows.items():
-            if version is None or self._version(id) == version:
-                self.rows.pop(id, None)
+        removed = {id for id, version in rows.items() if id in self.rows and version in (None, self._version(id))}
+        for id in removed:
+            del self.rows[id]
+        return removed
 
     async def put_generations(self, generations: Sequence[Generation]) -> None:
         """Put all of them."""

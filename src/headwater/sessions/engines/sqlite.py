@@ -4,7 +4,7 @@ A point read runs on the event loop: it takes less than handing it to a thread. 
 makes them durable. Comparing and setting reads the version out of the stored head, so that no column repeats it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -27,7 +27,7 @@ _GET = """
 _HEAD = "SELECT head FROM session WHERE id = ?"
 _PUT = "INSERT INTO session (id, head, deadline, sealed) VALUES (?, ?, ?, ?)"
 _UPDATE = "UPDATE session SET head = ?, deadline = ?, sealed = ? WHERE id = ?"
-_EXTEND = "UPDATE session SET deadline = ? WHERE id = ?"
+_EXTEND = "UPDATE session SET deadline = ?1 WHERE id = ?2 AND (?3 IS NULL OR deadline = ?3)"
 _DELETE = "DELETE FROM session WHERE id = ?"
 _PAGE = "SELECT id, head, deadline, length(sealed) FROM session WHERE id > ? ORDER BY id LIMIT ?"
 _PUT_GENERATION = "INSERT OR REPLACE INTO generation (scope, key_id, token, version, until_ms, mac) VALUES (?, ?, ?, ?, ?, ?)"
@@ -76,6 +76,8 @@ class SqliteSessionStore:
             if known is None:
                 raise
             raise known from error
+        if not found:  # somebody has removed the decoy
+            return None
         is_there, head, deadline, sealed = found[0]
         row = Row(id, head, deadline, sealed)  # type: ignore[arg-type] # the table is STRICT
         return row if is_there else None
@@ -84,13 +86,13 @@ class SqliteSessionStore:
         """Compare and set in one transaction, `clears` included."""
         return await self.database.write(partial(_put, row=row, expected=expected, clears=clears))
 
-    async def extend(self, id: RowId, deadline: bytes, *, version: Version) -> bool:
+    async def extend(self, id: RowId, deadline: bytes, *, version: Version, replaces: bytes | None = None) -> bool:
         """Replace the deadline alone."""
-        return await self.database.write(partial(_extend, id=id, deadline=deadline, version=version))
+        return await self.database.write(partial(_extend, id=id, deadline=deadline, version=version, replaces=replaces))
 
-    async def delete(self, rows: Mapping[RowId, Version | None]) -> None:
+    async def delete(self, rows: Mapping[RowId, Version | None]) -> Set[RowId]:
         """Remove all of them in one transaction."""
-        await self.database.write(partial(_delete, rows=rows), frees_space=True)
+        return await self.database.write(partial(_delete, rows=rows), frees_space=True)
 
     async def put_generations(self, generations: Sequence[Generation]) -> None:
         """Put all of them in one transaction. A revocation must not fail for want of space, and lets far more be reclaimed."""
@@ -146,17 +148,21 @@ def _put(connection: apsw.Connection, *, row: Row, expected: Version | None, cle
     return True
 
 
-def _extend(connection: apsw.Connection, *, id: RowId, deadline: bytes, version: Version) -> bool:
+def _extend(connection: apsw.Connection, *, id: RowId, deadline: bytes, version: Version, replaces: bytes | None) -> bool:
     if _stored_version(connection, id) != version:
         return False
-    connection.execute(_EXTEND, (deadline, id))
-    return True
+    connection.execute(_EXTEND, (deadline, id, replaces))
+    return connection.changes() > 0
 
 
-def _delete(connection: apsw.Connection, *, rows: Mapping[RowId, Version | None]) -> None:
+def _delete(connection: apsw.Connection, *, rows: Mapping[RowId, Version | None]) -> Set[RowId]:
+    removed: set[RowId] = set()
     for id, version in rows.items():
         if version is None or _stored_version(connection, id) == version:
             connection.execute(_DELETE, (id,))
+            if connection.changes() > 0:
+                removed.add(id)
+    return removed
 
 
 def _put_generations(connection: apsw.Connection, *, generations: Sequence[Generation]) -> None:
