@@ -1,22 +1,30 @@
 """A real server in a thread, and a client that sends bytes as they are."""
 
 import asyncio
+import concurrent.futures
 import contextlib
+import http.client
+import pathlib
 import queue
-import socket
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
+import pytest
 import uvloop
+from tests.certificates import SERVER, Authority, tls_config
+from tests.integration.peer import Peer, TlsPeer
 
+from headwater.app.tls import credentials_of, listener_of, use_credentials
 from headwater.http.application import application
-from headwater.http.config import ClientConfig, HttpLimits
+from headwater.http.config import ClientConfig, HttpLimits, TlsConfig
+from headwater.http.listening import Listener
 from headwater.http.messages import ReadinessCheck, Request, Response, Route
 from headwater.http.metrics import METRICS, REFUSED
-from headwater.http.serving import Listener, serve
+from headwater.http.serving import serve
 from headwater.kernel.clock import SystemClock
 from headwater.kernel.config import Bytes, Seconds
 from headwater.kernel.metrics import Metrics
@@ -32,6 +40,22 @@ class RunningServer:
     _loop: asyncio.AbstractEventLoop
     _gate: asyncio.Event
     _stop: asyncio.Event
+    _listener: Listener
+
+    def use_tls(self, config: TlsConfig) -> None:
+        """Read certificates again, as SIGHUP does. Raises InvalidConfig."""
+        done: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+        def use() -> None:
+            try:
+                credentials = credentials_of(HttpLimits(tls=config), clock=SystemClock(), where="http")
+                use_credentials(self._listener, credentials)
+                done.set_result(None)
+            except Exception as error:
+                done.set_exception(error)
+
+        self._loop.call_soon_threadsafe(use)
+        done.result(10)
 
     def open_gate(self) -> None:
         """Let every request for `/gate` be answered."""
@@ -95,6 +119,46 @@ def routes(gate: asyncio.Event) -> list[Route]:
     ]
 
 
+@dataclass
+class Speech:
+    """What servers and clients of a test speak, unless told otherwise: plain HTTP, or TLS with these."""
+
+    server: TlsConfig | None = None
+    client: ssl.SSLContext | None = None
+
+
+_speech = Speech()
+
+
+@pytest.fixture(scope="session")
+def own_tls(tmp_path_factory: pytest.TempPathFactory) -> Speech:
+    """A server's certificate and a client that trusts it."""
+    folder: pathlib.Path = tmp_path_factory.mktemp("tls")
+    authority = Authority(folder)
+    return Speech(tls_config(authority.issue("server", "localhost", use=SERVER), ca=authority), authority.trusted())
+
+
+@pytest.fixture(scope="module", autouse=True, params=["http", "https"])
+def speech(request: pytest.FixtureRequest, own_tls: Speech) -> Iterator[None]:
+    """Import it into a module to run all its tests over HTTP and over HTTPS."""
+    if request.param == "https":
+        _speech.server, _speech.client = own_tls.server, own_tls.client
+    yield
+    _speech.server = _speech.client = None
+
+
+def peer_of(port: int) -> Peer:
+    """A connection that speaks what the test speaks."""
+    return Peer(port) if _speech.client is None else TlsPeer(port, _speech.client)
+
+
+def client_of(port: int) -> http.client.HTTPConnection:
+    """The standard library's client, which speaks what the test speaks."""
+    if _speech.client is None:
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    return http.client.HTTPSConnection("localhost", port, timeout=10, context=_speech.client)
+
+
 async def _flood() -> AsyncIterator[bytes]:
     while True:
         yield b"x" * 65_536
@@ -107,11 +171,17 @@ async def _torn() -> AsyncIterator[bytes]:
 
 @contextlib.contextmanager
 def running(
-    *, clients: Sequence[ClientConfig] = (), readiness: Sequence[ReadinessCheck] = (), watched_loop: bool = False, **limits: float
+    *,
+    clients: Sequence[ClientConfig] = (),
+    readiness: Sequence[ReadinessCheck] = (),
+    watched_loop: bool = False,
+    tls: TlsConfig | None = None,
+    **limits: float,
 ) -> Iterator[RunningServer]:
     """Serve on 127.0.0.1 in a thread of its own, on uvloop unless `watched_loop`."""
     metrics = Metrics(METRICS)
-    configured = msgspec.structs.replace(HttpLimits(), **{name: _typed(name, value) for name, value in limits.items()})
+    secured = HttpLimits(tls=tls if tls is not None else _speech.server)
+    configured = msgspec.structs.replace(secured, **{name: _typed(name, value) for name, value in limits.items()})
     up: queue.SimpleQueue[RunningServer] = queue.SimpleQueue()
 
     async def main() -> None:
@@ -125,10 +195,11 @@ def running(
             limits=configured,
             clock=SystemClock(),
         )
-        listener = Listener("127.0.0.1", 0, app, configured)
+        listener = listener_of(app, "127.0.0.1:0", configured, credentials_of(configured, clock=SystemClock(), where="http"))
         serving = asyncio.create_task(serve([listener], stop=stop, started=started))
         await started.wait()
-        up.put(RunningServer(listener.bound_port, metrics, threading.current_thread(), asyncio.get_running_loop(), gate, stop))
+        loop = asyncio.get_running_loop()
+        up.put(RunningServer(listener.bound_port, metrics, threading.current_thread(), loop, gate, stop, listener))
         await serving
 
     def run() -> None:
@@ -155,8 +226,11 @@ def _typed(name: str, value: float) -> object:
 
 def exchange(port: int, pieces: Sequence[bytes], *, half_close: bool = False, pause_s: float = 0.0) -> bytes:
     """Send `pieces`, one write each, and read until the server closes; a reset after the pieces counts as a close."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as peer:
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        peer = peer_of(port)
+    except ConnectionError:
+        return b""
+    with peer:
         received: list[bytes] = []
         reader = threading.Thread(target=_read_all, args=(peer, received))
         reader.start()
@@ -166,7 +240,7 @@ def exchange(port: int, pieces: Sequence[bytes], *, half_close: bool = False, pa
                 if pause_s:
                     time.sleep(pause_s)
             if half_close:
-                peer.shutdown(socket.SHUT_WR)
+                peer.end()
         except (BrokenPipeError, ConnectionResetError):
             received.append(b"")
         reader.join(20)
@@ -175,7 +249,7 @@ def exchange(port: int, pieces: Sequence[bytes], *, half_close: bool = False, pa
         return b"".join(received)
 
 
-def _read_all(peer: socket.socket, received: list[bytes]) -> None:
+def _read_all(peer: Peer, received: list[bytes]) -> None:
     try:
         while part := peer.recv(65_536):
             received.append(part)

@@ -3,13 +3,13 @@
 After every row a fresh connection must be answered, and no answer may be a 5xx that the row does not ask for.
 """
 
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from tests.integration.http_server import RunningServer, answers, exchange, running
+from tests.integration.http_server import RunningServer, answers, exchange, own_tls, peer_of, running, speech
 
+__all__ = ["own_tls", "speech"]
 CLOSED = ("closed",)
 """Expected instead of statuses: the connection is closed without an answer."""
 
@@ -319,14 +319,14 @@ assert len(PROMPT) + len(STALLS) >= 100
 
 
 @pytest.fixture(scope="module")
-def patient() -> Iterator[RunningServer]:
+def patient(speech: None) -> Iterator[RunningServer]:
     """A server whose deadlines are far away: what it refuses, it refuses for its form."""
     with running(header_bytes_max=8192, target_bytes_max=2048) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def hasty() -> Iterator[RunningServer]:
+def hasty(speech: None) -> Iterator[RunningServer]:
     """A server whose deadlines are near."""
     with running(header_timeout=0.2, body_timeout=0.2, idle_timeout=0.2, linger=0.2) as server:
         yield server
@@ -378,7 +378,7 @@ def test_refusals_are_counted(patient: RunningServer) -> None:
 
 def test_a_refusal_reaches_a_peer_that_still_sends(patient: RunningServer) -> None:
     """The connection is closed by half: bytes on their way do not reset it before the answer is read."""
-    with socket.create_connection(("127.0.0.1", patient.port), timeout=10) as peer:
+    with peer_of(patient.port) as peer:
         peer.sendall(POST + b"Content-Length: 1000000\r\n\r\n")
         for _ in range(50):
             peer.sendall(b"x" * 10_000)

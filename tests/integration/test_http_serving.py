@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from tests.integration.http_server import Answer, RunningServer, answers, exchange, running
+from tests.integration.http_server import Answer, RunningServer, answers, client_of, exchange, own_tls, peer_of, running, speech
+from tests.integration.peer import Peer
 
 from headwater.http.application import application
 from headwater.http.config import ClientConfig, HttpLimits
@@ -20,6 +21,7 @@ from headwater.kernel.clock import SystemClock
 from headwater.kernel.errors import InvalidConfig, Unavailable
 from headwater.kernel.metrics import Metrics
 
+__all__ = ["own_tls", "speech"]
 GET = b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 KEPT = b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n"
 TOKEN = "open sesame"
@@ -32,8 +34,8 @@ def get(server: RunningServer, path: bytes, *fields: bytes) -> Answer:
     return answer
 
 
-def connect(server: RunningServer) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=10)
+def connect(server: RunningServer) -> Peer:
+    return peer_of(server.port)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -50,7 +52,7 @@ def under_way(server: RunningServer) -> int:
     return int(float(line.rpartition(" ")[2]))
 
 
-def read_all(peer: socket.socket) -> bytes:
+def read_all(peer: Peer) -> bytes:
     received = b""
     while part := peer.recv(65_536):
         received += part
@@ -116,7 +118,7 @@ def test_a_torn_answer_cannot_be_taken_for_a_whole_one() -> None:
     with running() as server:
         with pytest.raises(ValueError, match="invalid literal"):
             answers(exchange(server.port, (GET % b"/torn",)))
-        client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        client = client_of(server.port)
         client.request("GET", "/torn")
         with pytest.raises(http.client.IncompleteRead):
             client.getresponse().read()
@@ -174,7 +176,7 @@ def test_load_during_a_drain_gets_answers_or_no_connection() -> None:
         while received.startswith(whole):
             received = b""
             try:
-                with socket.create_connection(("127.0.0.1", port), timeout=10) as peer:
+                with peer_of(port) as peer:
                     peer.sendall(GET % b"/empty")
                     while part := peer.recv(65_536):
                         received += part

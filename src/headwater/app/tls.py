@@ -27,7 +27,10 @@ def listener_of(app: Application, listen: str, limits: HttpLimits, credentials: 
     listener = Listener(*parse_listen(listen), app, limits)
     if limits.tls is not None and credentials is not None:
         listener.tls = TlsServer(
-            credentials, handshake_timeout_s=limits.tls.handshake_timeout, ended=lambda how: app.count_handshake(how.value)
+            credentials,
+            handshake_timeout_s=limits.tls.handshake_timeout,
+            clock=app.clock,
+            ended=lambda how: app.count_handshake(how.value),
         )
         _show(listener, credentials)
     return listener

@@ -61,7 +61,7 @@ def load_credentials(config: TlsConfig, *, now_s: float, where: str) -> Credenti
         ca_expires_s = min(one.until_s for one in valid)
         required = config.client_certificates is ClientCertificates.REQUIRED
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
-        # A resumed session would bring a certificate that was looked at when it began.
+        # A resumed session brings a certificate that was looked at when it began. Those of TLS 1.2 cannot be turned off: `names_of`.
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0
     return Credentials(context, min(period.until_s for period in periods), ca_expires_s)
@@ -99,9 +99,14 @@ def check_tls(limits: HttpLimits, client_names: Sequence[Sequence[str]], *, wher
         raise InvalidConfig("clients have certificate_names, but without client_ca nobody is asked for a certificate", where=where)
 
 
-def names_of(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """The names that a verified certificate, as `getpeercert` gives it, has for its holder: DNS names in lower case, and URIs."""
-    found = (certificate or {}).get("subjectAltName", ())
+def names_of(certificate: Mapping[str, Any] | None, *, now_s: float) -> tuple[str, ...]:
+    """The names that a verified certificate, as `getpeercert` gives it, has for its holder: DNS names in lower case, and URIs.
+
+    None if it has expired by `now_s`, seconds since the epoch: a session of TLS 1.2 that is resumed brings what was verified when it began.
+    """
+    if not certificate or ssl.cert_time_to_seconds(certificate["notAfter"]) <= now_s:
+        return ()
+    found = certificate.get("subjectAltName", ())
     if len(found) > NAMES_MAX:
         return ()
     names = (certificate_name(value) for kind, value in found if (kind == "DNS") != (":" in value) and kind in ("DNS", "URI"))

@@ -10,6 +10,7 @@ has without: it is counted before its handshake, its buffer is what the socket h
 """
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Callable
 from enum import Enum
@@ -19,6 +20,7 @@ import structlog
 
 from headwater.http.certificates import Credentials, names_of
 from headwater.http.deadline import Deadline
+from headwater.kernel.clock import Clock
 
 _log = structlog.get_logger(__name__)
 
@@ -76,10 +78,11 @@ class Carried(Protocol):
 class TlsServer:
     """The TLS of one listener: what new connections speak it with, and those whose handshake is under way."""
 
-    def __init__(self, credentials: Credentials, *, handshake_timeout_s: float, ended: Callable[[Handshake], None]) -> None:
+    def __init__(self, credentials: Credentials, *, handshake_timeout_s: float, clock: Clock, ended: Callable[[Handshake], None]) -> None:
         """`ended` is told of each handshake."""
         self.credentials = credentials
         self.handshake_timeout_s = handshake_timeout_s
+        self.clock = clock
         self.ended = ended
         self.handshaking: set[TlsTransport] = set()
 
@@ -234,7 +237,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
                     self._end_input()
         except ssl.SSLWantReadError:
             pass  # the rest of a record has not come yet
-        except ssl.SSLEOFError:
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             self._end_input()
         except ssl.SSLError as error:
             _log.debug("tls_broken", reason=error.reason)
@@ -256,7 +259,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """What the socket's transport knows, and `ssl_object`, `sslcontext`, `certificate_names`."""
         match name:
             case "certificate_names":
-                return names_of(self._tls.getpeercert())
+                return names_of(self._tls.getpeercert(), now_s=self._server.clock.now_ms() / 1000)
             case "ssl_object":
                 return self._tls
             case "sslcontext":
@@ -328,10 +331,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         if self._end_sent:
             return
         self._end_sent = True
-        try:
+        with contextlib.suppress(ssl.SSLError):  # the peer's end has not come yet, and nobody waits for it
             self._tls.unwrap()
-        except ssl.SSLError as error:  # the usual one is that the peer's end has not come yet
-            _log.debug("tls_end_sent", reason=error.reason)
         self._flush()
 
     def _flush(self) -> None:
