@@ -12,9 +12,10 @@ from typing import Any
 from urllib.parse import quote
 
 from headwater.app.sessions_config import load_sessions_config
+from headwater.cli.connecting import Tls, connection_to, tls_of
 from headwater.cli.exits import Exit
 from headwater.cli.output import print_json, print_table
-from headwater.http.config import parse_listen
+from headwater.http.config import AskingConfig
 from headwater.kernel.clock import SystemClock
 from headwater.kernel.errors import InvalidInput, Unavailable
 from headwater.kernel.ids import SystemIds
@@ -36,11 +37,11 @@ class Step:
 
 @dataclass
 class Patient:
-    """A service at its address, and what was found out about it. `token` is sent as bearer token."""
+    """A service at its address, and what was found out about it. `token` is sent as bearer token; without `tls` it is plain HTTP."""
 
-    host: str
-    port: int
+    address: str
     token: str | None
+    tls: Tls | None
     clock: SystemClock = field(default_factory=SystemClock)
     ids: SystemIds = field(default_factory=SystemIds)
     steps: list[Step] = field(default_factory=list)
@@ -48,13 +49,13 @@ class Patient:
     def ask(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
         """One request: status and body. Raises Unavailable."""
         sent = {**(headers or {}), **({"authorization": f"Bearer {self.token}"} if self.token else {})}
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT_S)
+        connection = connection_to(self.address, self.tls, timeout_s=TIMEOUT_S)
         try:
             connection.request(method, path, body=body, headers=sent)
             answer = connection.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException) as error:
-            raise Unavailable(f"sessions do not answer at {self.host}:{self.port}: {error}") from error
+            raise Unavailable(f"sessions do not answer at {self.address}: {error}") from error
         finally:
             connection.close()
 
@@ -68,8 +69,15 @@ class Patient:
         return content
 
 
-def examine_sessions(path: Path | None, *, namespace: str | None, token: str | None, as_json: bool) -> Exit:
+def examine_sessions(path: Path | None, *, namespace: str | None, token: str | None, asking: AskingConfig | None, as_json: bool) -> Exit:
     """Try everything; the exit status says whether all of it went as it has to.
+
+    Args:
+        path: the configuration file.
+        namespace: what to try; None: the first one.
+        token: sent as bearer token.
+        asking: how the service is asked over TLS; None: as the configuration says.
+        as_json: print for scripts.
 
     Raises:
         InvalidConfig: the configuration is wrong.
@@ -80,8 +88,7 @@ def examine_sessions(path: Path | None, *, namespace: str | None, token: str | N
     name = namespace if namespace is not None else next(iter(config.namespaces))
     if name not in config.namespaces:
         raise InvalidInput(f"no namespace is called {name}; there is {', '.join(config.namespaces)}")
-    host, port = parse_listen(config.listen)
-    patient = Patient("127.0.0.1" if host == "0.0.0.0" else host, port, token)
+    patient = Patient(config.listen, token, tls_of(config.http, where="sessions.http", instead=asking))
     patient.expect("ready", 200, lambda: patient.ask("GET", "/readyz"))
     if config.namespaces[name].base is not None:
         _try_drop_in(patient, str(config.namespaces[name].base))
@@ -120,5 +127,5 @@ def _show(patient: Patient, name: str, *, as_json: bool) -> None:
         print_json({"namespace": name, "ok": all(step.ok for step in patient.steps), "steps": steps})
         return
     rows = [(step.name, "ok" if step.ok else "WRONG", step.found, f"{step.ms:.1f}") for step in patient.steps]
-    print_table(f"Sessions at {patient.host}:{patient.port}, namespace {name}", ("step", "verdict", "found", "ms"), rows)
+    print_table(f"Sessions at {patient.address}, namespace {name}", ("step", "verdict", "found", "ms"), rows)
     sys.stdout.flush()

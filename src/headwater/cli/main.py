@@ -134,13 +134,26 @@ def doctor_sessions(
     namespace: Annotated[str | None, typer.Option(help="Namespace to try; without it the first one configured.")] = None,
     config: ConfigOption = None,
     token: TokenOption = None,
+    ca: Annotated[Path | None, typer.Option("--ca", help="Ask over TLS and trust these authorities (PEM), not those configured.")] = None,
+    certificate: Annotated[Path | None, typer.Option("--certificate", help="Certificate (PEM) to show; needs --private-key.")] = None,
+    private_key: Annotated[Path | None, typer.Option("--private-key", help="Private key (PEM) of --certificate.")] = None,
+    server_name: Annotated[str | None, typer.Option("--server-name", help="Name that the certificate of the service is for.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Write, read, let expire and delete a session of a running service. Exit status 1 if anything is not as it should be."""
-    from headwater.cli.doctoring import examine_sessions
+    """Write, read, let expire and delete a session of a running service. Exit status 1 if anything is not as it should be.
 
+    With --ca, --certificate, --private-key or --server-name the service is asked over TLS, as they say instead of the configuration.
+    """
+    from headwater.cli.doctoring import examine_sessions
+    from headwater.http.config import AskingConfig
+
+    if (certificate is None) != (private_key is None):
+        raise typer.BadParameter("--certificate and --private-key go together", param_hint="'--certificate'")
+    files = {"ca": ca, "certificate": certificate, "private_key": private_key}
+    given = {name: str(file) for name, file in files.items() if file is not None}
+    asking = AskingConfig(server_name=server_name, **given) if given or server_name else None
     with errors_as_exits(as_json=json):
-        raise typer.Exit(examine_sessions(config, namespace=namespace, token=token, as_json=json))
+        raise typer.Exit(examine_sessions(config, namespace=namespace, token=token, asking=asking, as_json=json))
 
 
 @app.command()

@@ -3,8 +3,6 @@
 import http.client
 import json
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 from headwater.app.config import HeadwaterConfig, load_config
+from headwater.app.roles import SESSIONS
+from headwater.cli.connecting import Tls, connection_to, tls_of
 from headwater.kernel.errors import NotFound, Unavailable
 
 TIMEOUT_S = 30.0
@@ -27,11 +27,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class RoleClient:
-    """One role at its address. `token` is sent as bearer token where clients are configured."""
+    """One role at its address. `token` is sent as bearer token where clients are configured; without `tls` it is plain HTTP."""
 
     name: str
     address: str
     token: str | None = None
+    tls: Tls | None = None
 
     def call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Answer:
         """Make one request; any answer is returned, whatever its status.
@@ -46,19 +47,17 @@ class RoleClient:
         if body is not None:
             data = json.dumps(body).encode()
             headers["content-type"] = "application/json"
-        request = urllib.request.Request(f"http://{self.address}{path}", data=data, method=method, headers=headers)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a role is never behind the environment's proxy
+        connection = connection_to(self.address, self.tls, timeout_s=TIMEOUT_S)
         try:
-            with opener.open(request, timeout=TIMEOUT_S) as response:
+            connection.request(method, path, body=data, headers=headers)
+            with connection.getresponse() as response:
                 return Answer(response.status, _decoded(response.read()))
-        except urllib.error.HTTPError as error:
-            with error:
-                return Answer(error.code, _decoded(error.read()))
+        except ConnectionRefusedError as error:
+            raise Unavailable(f"{self.name} does not run at {self.address}: connection refused") from error
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", error)
-            if isinstance(reason, ConnectionRefusedError):
-                raise Unavailable(f"{self.name} does not run at {self.address}: connection refused") from error
-            raise Unavailable(f"{self.name} does not answer at {self.address}: {reason}") from error
+            raise Unavailable(f"{self.name} does not answer at {self.address}: {error}") from error
+        finally:
+            connection.close()
 
     def fetch(self, path: str) -> Any:
         """The JSON of a GET that has to succeed.
@@ -111,4 +110,7 @@ def wikis_of(client: RoleClient, wiki: str | None) -> list[str]:
 def role_clients(path: Path | None, token: str | None) -> tuple[HeadwaterConfig, dict[str, RoleClient]]:
     """The configuration, and a client for each role at the address that it names. Raises InvalidConfig."""
     config = load_config(path, os.environ)
-    return config, {role: RoleClient(role, address, token) for role, address in config.listens().items()}
+    shared, own = tls_of(config.http, where="http"), tls_of(config.sessions.http, where="sessions.http")
+    return config, {
+        role: RoleClient(role, address, token, own if role == SESSIONS else shared) for role, address in config.listens().items()
+    }

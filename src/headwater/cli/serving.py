@@ -10,7 +10,7 @@ import typer
 from headwater.app.config import HeadwaterConfig, load_config
 from headwater.app.logging_config import log_as
 from headwater.app.platform import Platform
-from headwater.app.roles import chosen_roles
+from headwater.app.roles import SESSIONS, chosen_roles
 from headwater.app.running import Running
 from headwater.app.signals import signals_as_events
 from headwater.app.supervisor import ChildEnded, Supervisor, sessions_command
@@ -62,7 +62,8 @@ async def _run(configuration: Reloadable[HeadwaterConfig], platform: Platform, c
             print_json({"roles": addresses, "data_dir": configuration.current.data_dir})
         elif sys.stdout.isatty():
             for role, address in addresses.items():
-                sys.stdout.write(f"{role:<12} http://{address}/\n")
+                limits = configuration.current.sessions.http if role == SESSIONS else configuration.current.http
+                sys.stdout.write(f"{role:<12} {'http' if limits.tls is None else 'https'}://{address}/\n")
             sys.stdout.flush()
 
     log_as(configuration.current.logging)

@@ -42,7 +42,8 @@ async def _run(configuration: Reloadable[SessionsFile], *, as_json: bool, end_wi
         if as_json:
             print_json({"roles": dict(running.addresses), "data_dir": configuration.current.data_dir})
         elif sys.stdout.isatty():
-            sys.stdout.writelines(f"{role:<12} http://{address}/\n" for role, address in running.addresses.items())
+            scheme = "http" if configuration.current.sessions.http.tls is None else "https"
+            sys.stdout.writelines(f"{role:<12} {scheme}://{address}/\n" for role, address in running.addresses.items())
             sys.stdout.flush()
 
     log_as(configuration.current.logging)
