@@ -42,6 +42,7 @@ class Router:
     def __init__(self, routes: Sequence[Route]) -> None:
         self._fixed: dict[str, PathMatch] = {}
         self._templates: dict[str, PathMatch] = {}
+        self._prefixes = tuple({route.path.partition("{")[0] for route in routes if "{" in route.path})
         for route in routes:
             paths = self._templates if "{" in route.path else self._fixed
             match = paths.setdefault(route.path, PathMatch(route.path, compile_template(route.path) if "{" in route.path else None))
@@ -57,6 +58,8 @@ class Router:
         found = self._fixed.get(raw_path)
         if found is not None:
             return found, {}
+        if not raw_path.startswith(self._prefixes):
+            return None
         for candidate in self._templates.values():
             assert candidate.pattern is not None
             match = candidate.pattern.fullmatch(raw_path)

@@ -57,18 +57,38 @@ class Wait(Enum):
 
 
 class _Outgoing:
-    """The transport as a request's cycle sees it: closing goes through the connection, which closes by half."""
+    """The transport as a request's cycle sees it: closing goes through the connection, which closes by half.
 
-    __slots__ = ("_connection",)
+    A head whose body is at hand waits for it and leaves with it: handing bytes to the kernel costs more than making them, and wakes the
+    reader each time.
+    """
+
+    __slots__ = ("_connection", "_head", "_holds")
 
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection
+        self._head = b""
+        self._holds = False
+
+    def hold_next_if(self, headers: Sequence[tuple[bytes, bytes]], *, method: str) -> None:
+        """Hold the head that is written next if a body follows whose length it says: the application has all of that one.
+
+        The first part of others may be long in coming.
+        """
+        self._holds = method != "HEAD" and any(name == b"content-length" and value != b"0" for name, value in headers)
 
     def write(self, data: bytes) -> None:
+        if self._holds:
+            self._holds, self._head = False, data
+            return
+        if self._head:
+            data, self._head = self._head + data, b""
         if not self._connection.closing:
             self._connection.transport.write(data)
 
     def close(self) -> None:
+        if self._head:
+            self.write(b"")
         self._connection.finish()
 
     def is_closing(self) -> bool:
@@ -90,6 +110,7 @@ class Cycle(RequestResponseCycle):
             raise ConnectionAbortedError("the caller has gone")
         if not self.response_started:
             self.connection.before_answer(self)
+            self.connection.outgoing.hold_next_if(message["headers"], method=self.scope["method"])
             if self.scope["http_version"] == "1.0" and not any(name == b"content-length" for name, _ in message["headers"]):
                 # HTTP/1.0 knows no chunks: the end of such a body is the end of the connection.
                 self._until_close, self.chunked_encoding, self.expected_content_length = True, False, 1 << 62
@@ -124,7 +145,7 @@ class Connection(HttpToolsProtocol):
         self.access_log = False
         self._server = server
         self._limits = server.listener.limits
-        self._outgoing = cast(asyncio.Transport, _Outgoing(self))
+        self.outgoing = _Outgoing(self)
         self._meter = HeadMeter(self._limits)
         self._receiving = Wait.NOTHING  # HEAD or BODY while a request is on its way in
         self._running: Cycle | None = None
@@ -412,7 +433,7 @@ class Connection(HttpToolsProtocol):
         }
         cycle = Cycle(
             scope=cast(Any, scope),
-            transport=self._outgoing,
+            transport=cast(asyncio.Transport, self.outgoing),
             flow=self.flow,
             logger=self.logger,
             access_logger=self.access_logger,

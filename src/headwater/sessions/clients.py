@@ -53,7 +53,7 @@ class Callers:
     def __init__(self, config: SessionsConfig) -> None:
         self._namespaces = tuple(config.namespaces)
         self._known: tuple[tuple[bytes, Caller], ...] = ()
-        columns = [_column(namespace, verb) for namespace in self._namespaces for verb in Verb]
+        columns = [(namespace, verb) for namespace in self._namespaces for verb in Verb]
         self._columns = {column: number for number, column in enumerate(columns)}
         self._names = Names(())
         self._stranger = Caller(_NOBODY)
@@ -133,16 +133,12 @@ class Callers:
     def may(self, client: Client, verb: Verb, namespace: str) -> bool:
         """Whether `client` may do `verb` in `namespace`."""
         assert isinstance(client, Caller)
-        return client.rights[self._columns.get(_column(namespace, verb), -1)] == 1
+        return client.rights[self._columns.get((namespace, verb), -1)] == 1
 
 
-def _column(namespace: str, verb: Verb) -> str:
-    return f"{namespace}:{verb.value}"
-
-
-def _has(client: SessionClientConfig, column: str) -> bool:
-    namespace, _, verb = column.partition(":")
-    return Verb(verb) in (*client.grants.get(namespace, ()), *client.grants.get(EVERY_NAMESPACE, ()))
+def _has(client: SessionClientConfig, column: tuple[str, Verb]) -> bool:
+    namespace, verb = column
+    return verb in (*client.grants.get(namespace, ()), *client.grants.get(EVERY_NAMESPACE, ()))
 
 
 def _bearer(header: str) -> str:

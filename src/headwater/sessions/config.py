@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Annotated
 
 import msgspec
@@ -22,7 +22,7 @@ SUBJECT_BYTES_MAX = 512
 VALUE_BYTES_MAX = 64 * 1024 * 1024
 
 
-class Verb(Enum):
+class Verb(StrEnum):
     """What a client may do in a namespace."""
 
     READ = "read"

@@ -66,6 +66,7 @@ class DropIn:
         self._bases = gate.config.bases()
         self._policies = {policy.name: policy for policy in gate.config.policies()}
         self._paths = Paths(self._bases, strict=self._strict)
+        self._missed = {base: kask.fault(404, Fault.NOT_FOUND, "The value was not found", base=base) for base in self._bases}
         self._seldom = Seldom(clock)
         self._counters: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
@@ -137,7 +138,7 @@ class DropIn:
         self._gate.count_read(place.namespace, hit=session is not None)
         if session is None:
             self._gate.spend_miss(client)
-            return kask.fault(404, Fault.NOT_FOUND, "The value was not found", base=place.base)
+            return self._missed[place.base]
         return Response(200, session.value, (), "application/octet-stream", bare=True)
 
     async def _write(self, request: Request, client: Client, place: KeyPath) -> Response:

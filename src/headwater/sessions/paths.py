@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
 
+from msgspec import Struct
+
 from headwater.kernel.errors import InvalidInput
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -25,8 +27,7 @@ class KeyTooLong(InvalidInput):
     code = "target-too-long"
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPath:
+class KeyPath(Struct, frozen=True, gc=False):
     """A key of a namespace."""
 
     base: str
@@ -125,6 +126,6 @@ def _decoded(text: str) -> str:
     except UnicodeDecodeError:
         # The error of the decoder holds the bytes, which are a key: it must not be its cause.
         raise InvalidInput("the path is not UTF-8 once decoded", where="path") from None
-    if _CONTROL.search(decoded):
+    if not decoded.isprintable() and _CONTROL.search(decoded):  # what is printable holds none, and is told faster
         raise InvalidInput("the path holds control characters", where="path")
     return decoded
