@@ -165,9 +165,12 @@ class SessionsConfig(Section, frozen=True):
     ] = msgspec.field(default_factory=_one_namespace)
     data_dir: Annotated[str | None, doc("Directory of the data of sessions alone; none: `sessions` in the common `data_dir`.")] = None
     keys: Annotated[KeysConfig, doc("The service keys.")] = KeysConfig()
-    strict: Annotated[Strictness, doc("`kask`: the drop-in refuses PUT and keys with a slash, as Kask does. `none`: it accepts both.")] = (
-        Strictness.NONE
-    )
+    strict: Annotated[
+        Strictness,
+        doc(
+            "`kask`: the drop-in refuses PUT and keys with a slash, and redirects paths that are not clean, as Kask does. `none`: neither."
+        ),
+    ] = Strictness.NONE
     clients: Annotated[
         tuple[SessionClientConfig, ...],
         doc("Who may call. Without any, every program on this machine may do everything, and no other machine is let in."),

@@ -92,7 +92,8 @@ class DropIn:
                 self._count(request.method, 404, started_s)
                 return kask.fault(404, Fault.NOT_FOUND, "The path names no key", base=base)
             case Moved(location, shows_key):
-                return kask.moved(location, method=request.method, query=request.raw_query, shows_key=shows_key)
+                query = request.raw_query if self._strict else ""  # nobody knows what stands in one
+                return kask.moved(location, method=request.method, query=query, shows_key=shows_key)
             case Outside():
                 return self._outside(path)
 

@@ -1,8 +1,9 @@
 """What a path of the drop-in interface names: a key of a namespace, another place that is meant, or nothing. Pure.
 
-A key is one segment behind a namespace's base, percent-decoded once. Paths that are not clean (`//`, `/../`) are sent to the clean one, as
-Go's ServeMux does, so no path is a second name for a key. Escapes are decoded behind the base alone and a dot that is
-escaped is a dot, so that a proxy in front, whichever of the two it decodes, and this service agree on which paths are below a base.
+A key is one segment behind a namespace's base, percent-decoded once. No path is a second name for a key: one that is not clean (`//`,
+`/../`) names nothing, unless it means a base. Where all has to be as with Kask it is sent to the clean one, as Go's ServeMux does.
+Escapes are decoded behind the base alone and a dot that is escaped is a dot, so that a proxy in front, whichever of the two it decodes,
+and this service agree on which paths are below a base.
 """
 
 import re
@@ -44,7 +45,7 @@ class NoKey:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """Another path is meant; `shows_key` unless it is nothing but a base."""
+    """Another path is meant; `shows_key` unless it is nothing but a base, and only where paths are `strict`."""
 
     location: str
     shows_key: bool
@@ -82,12 +83,13 @@ class Paths:
 
     def _no_key(self, path: str) -> Place:
         clean = clean_path(path)
-        if f"{clean}/" in self._bases:
-            return Moved(f"{clean}/", shows_key=False)
-        if clean != path:
-            return Moved(quote(clean, safe=_KEPT_ESCAPES) if self._strict else clean, shows_key=clean not in self._bases)
-        base = next((base for base in self._bases if path.startswith(base)), None)
-        return OUTSIDE if base is None else NoKey(base)
+        for base in (f"{clean}/", clean):
+            if base in self._bases and base != path:
+                return Moved(base, shows_key=False)
+        if clean != path and self._strict:
+            return Moved(quote(clean, safe=_KEPT_ESCAPES), shows_key=True)
+        below = next((base for base in self._bases if path.startswith(base) or clean.startswith(base)), None)
+        return OUTSIDE if below is None else NoKey(below)
 
 
 def clean_path(path: str) -> str:
