@@ -1,17 +1,26 @@
 """Slow and too many: what the service does to peers that only cost, and that others do not notice."""
 
+import contextlib
 import socket
 import time
+from collections.abc import Callable
 
 import msgspec
 import pytest
 from tests.integration.http_server import answers, exchange
 from tests.integration.sessions_server import serving
 
-from headwater.kernel.config import Seconds
-from headwater.sessions.config import SessionHttpLimits, SessionsConfig
+from headwater.kernel.config import Bytes, Seconds
+from headwater.sessions.config import SessionHttpLimits, SessionsConfig, SheddingConfig
 
 BASE = "/sessions/v1/"
+
+
+def poll(question: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 10
+    while not question():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
 
 
 def limits(**changed: object) -> SessionsConfig:
@@ -48,6 +57,23 @@ def test_a_caller_who_goes_away_leaves_nothing_behind(sent: bytes) -> None:
         (answer,) = answers(exchange(server.port, [head, sent], half_close=True))
         assert answer.status == 400
         assert server.ask("GET", f"{BASE}half").status == 404
+
+
+def test_large_bodies_that_do_not_come_hold_little_memory_and_keep_no_small_session_from_being_saved() -> None:
+    shedding = SheddingConfig(large_bodies_bytes_max=Bytes(200_000))
+    with serving(SessionsConfig(shedding=shedding)) as server, contextlib.ExitStack() as held:
+        head = "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
+        for number in range(2):
+            peer = held.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+            peer.sendall(head.format(f"/sessions/v1/held{number}").encode() + bytes(50_000))
+        poll(lambda: server.api._gate.shedding.large_bytes == 200_000)
+        for target in ("/sessions/v1/more", "/v2/sessions"):
+            answer = server.ask("POST", target, bytes(100_000))
+            assert answer.status == 503 and answer.headers["retry-after"] == "1"
+            assert server.ask("POST", target, bytes(2_000)).status == 201
+        held.close()
+        poll(lambda: server.api._gate.shedding.large_bytes == 0)
+        assert server.ask("POST", "/sessions/v1/more", bytes(100_000)).status == 201
 
 
 def test_connections_above_the_cap_are_refused_at_once_and_health_is_answered() -> None:

@@ -271,3 +271,22 @@ def test_thread_switches_are_shortened() -> None:
         assert sys.getswitchinterval() == pytest.approx(0.0005)
     finally:
         sys.setswitchinterval(before)
+
+
+def test_triggers_and_views_that_somebody_put_into_the_file_do_nothing(tmp_path: Path) -> None:
+    async def work() -> None:
+        database = await _open(tmp_path)
+        await database.write(_insert(1))
+        await database.close()
+        stranger = apsw.Connection(str(tmp_path / "t.sqlite"))
+        stranger.execute("CREATE TRIGGER keep BEFORE DELETE ON numbers BEGIN SELECT RAISE(IGNORE); END")
+        stranger.execute("CREATE VIEW seen AS SELECT n FROM numbers")
+        stranger.close()
+        database = await _open(tmp_path)
+        with pytest.raises(apsw.SQLError, match="seen"):
+            database.reader.execute("SELECT n FROM seen").fetchall()
+        await database.write(lambda connection: connection.execute("DELETE FROM numbers").fetchall())
+        assert database.reader.execute("SELECT n FROM numbers").fetchall() == []
+        await database.close()
+
+    asyncio.run(work())

@@ -6,13 +6,14 @@ import itertools
 import pytest
 
 from headwater.http.messages import Client, Request
+from headwater.kernel.config import Bytes
 from headwater.kernel.errors import Forbidden, InvalidInput, Overloaded, Unauthenticated
 from headwater.kernel.metrics import Metrics
 from headwater.sessions.clients import Callers, MissBudget
 from headwater.sessions.config import NamespaceConfig, SessionClientConfig, SessionsConfig, SheddingConfig, Verb
 from headwater.sessions.metrics import METRICS, SHED
 from headwater.sessions.quiet import KINDS_MAX, Seldom
-from headwater.sessions.shedding import Shedding
+from headwater.sessions.shedding import SMALL_BODY_BYTES, Shedding
 from headwater.testing.clock import ManualClock
 
 NAMESPACES = {"wiki": NamespaceConfig(base="/wiki/v1/"), "echo": NamespaceConfig(), "other": NamespaceConfig()}
@@ -162,6 +163,18 @@ def test_anonymous_writes_are_shed_before_others_and_only_near_the_limit_is_it_a
                 shedding.check_room()
     assert shedding.under_way == 0
     assert metrics.value(SHED, kind="anonymous") == 1 and metrics.value(SHED, kind="other") == 2
+
+
+def test_large_bodies_share_their_memory_and_small_ones_need_none_of_it() -> None:
+    metrics = Metrics(METRICS)
+    shedding = Shedding(SheddingConfig(large_bodies_bytes_max=Bytes(300_000)), metrics)
+    with shedding.body(200_000), shedding.body(100_000), shedding.body(SMALL_BODY_BYTES):
+        with pytest.raises(Overloaded) as shed, shedding.body(SMALL_BODY_BYTES + 1):
+            pass
+        assert shed.value.retry_after_s == 1.0
+    assert shedding.large_bytes == 0 and metrics.value(SHED, kind="large") == 1
+    with shedding.body(1_000_000):
+        pass  # one alone always fits
 
 
 def test_a_line_that_anybody_can_cause_is_written_once_a_second_and_says_how_many_were_not() -> None:

@@ -1,15 +1,16 @@
 """Service keys: their files, and sessions that outlive a change of keys."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from headwater.kernel.ids import SystemIds
+from headwater.sessions.engines.memory import MemorySessionStore
 from headwater.sessions.errors import KeysUnusable, Revoked
 from headwater.sessions.keys import activate_key, active_id, add_key, init_keys, key_ids, load_ring, retire_key
-from headwater.sessions.model import KeyId, Policy
+from headwater.sessions.model import Generation, KeyId, Policy
 from headwater.testing.sessions_world import SPACE, SessionsWorld
 
 KEY = b"wiki:MWSession:0123456789abcdef"
@@ -59,6 +60,14 @@ def test_keys_that_others_may_read_or_of_another_size_are_refused(tmp_path: Path
     path.unlink()
     path.symlink_to(tmp_path / "active")
     with pytest.raises(KeysUnusable, match="cannot be read"):
+        load_ring(tmp_path)
+
+
+def test_one_key_under_two_ids_is_refused(tmp_path: Path) -> None:
+    init_keys(tmp_path, IDS)
+    (tmp_path / "2.key").write_bytes((tmp_path / "1.key").read_bytes())
+    (tmp_path / "2.key").chmod(0o400)
+    with pytest.raises(KeysUnusable, match="the same"):
         load_ring(tmp_path)
 
 
@@ -167,6 +176,35 @@ def test_a_revocation_holds_under_every_key() -> None:
         assert await world.value(b"c") == b"v" and await world.value(b"a") is None
 
     run(work)
+
+
+class _Held(MemorySessionStore):
+    """Revocations wait for the disk until `gate` opens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+
+    async def put_generations(self, generations: Sequence[Generation]) -> None:
+        await self.gate.wait()
+        await super().put_generations(generations)
+
+
+def test_a_revocation_holds_for_what_moves_to_a_new_key_while_it_is_written() -> None:
+    async def work(world: SessionsWorld) -> None:
+        await world.sessions.save(SPACE, b"a", b"v", subject="me")
+        revoking = asyncio.create_task(world.sessions.revoke_subject(SPACE, "me"))
+        await world.clock.settle()
+        world.use_keys(2, 1)
+        assert await world.value(b"a") == b"v"
+        await world.clock.settle()
+        assert await _in_use(world) == {2: 1}
+        store.gate.set()
+        await revoking
+        assert await world.value(b"a") is None
+
+    store = _Held()
+    asyncio.run(SessionsWorld(store=store).run(work))
 
 
 def test_rotating_and_deleting_work_while_keys_change() -> None:

@@ -5,7 +5,7 @@ running         serves roles until the stop, in whichever process; `tending` wat
 sessions_process    the process of sessions, which loads no other service; `supervisor` keeps it running beside `platform`,
                     `standard_input` tells it when that is gone
 sessions_config     what that process reads of the file; `sessions_files` is backup, restore and keys
-hardening       no core dumps, no swap
+hardening       no core dumps, no swap; `descriptors` as many open files as connections need
 roles           what a role is; `events_role`, `propagation_role`, `purging_role` and `console_role` build one each from `surroundings`
 storage         the data directory and its files
 maintenance     upkeep of the log

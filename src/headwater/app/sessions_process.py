@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from headwater.app.descriptors import allow_connections
 from headwater.app.hardening import harden
 from headwater.app.process_metrics import METRICS as PROCESS
 from headwater.app.process_metrics import RELOADS, STARTED
@@ -73,6 +74,7 @@ class SessionsProcess:
             KeysUnusable, InvalidConfig, FormatTooNew, Corrupted, StorageFull: it cannot start.
         """
         harden()
+        allow_connections(self.config.sessions.http.connections_hard_max)
         shorten_thread_switches()
         self.metrics.set(STARTED, self.clock.now_ms() / 1000)
         places = places_of(self.config)

@@ -127,6 +127,9 @@ class SheddingConfig(Section, frozen=True):
         int, msgspec.Meta(ge=1), doc("Writes under way from which on those of nobody in particular (user id 0) are answered 503.")
     ] = 256
     writes_max: Annotated[int, msgspec.Meta(ge=1), doc("Writes under way from which on every further one is answered 503.")] = 768
+    large_bodies_bytes_max: Annotated[
+        Bytes, doc("Memory for bodies above 64 KiB, or of unknown length, that are under way; what goes beyond is answered 503.")
+    ] = Bytes.of("128MiB")
     retry_after: Annotated[Seconds, doc("`Retry-After` of these answers; whole seconds.")] = Seconds.of("1s")
 
     def __post_init__(self) -> None:

@@ -143,18 +143,16 @@ class DropIn:
         return Response(200, session.value, (), "application/octet-stream", bare=True)
 
     async def _write(self, request: Request, client: Client, place: KeyPath) -> Response:
-        self._gate.shedding.check_room()
-        value_bytes_max = self._policies[place.namespace].value_bytes_max
-        length = request.headers.get("content-length")
-        check_length(int(length) if length is not None else None, value_bytes_max)
-        value = await request.body()
-        check_length(len(value), value_bytes_max)
-        if not value:
-            self._note("Request body is empty", request)
-            raise InvalidInput("the body is empty")
-        may_read = self._gate.callers.may(client, Verb.READ, place.namespace)
-        with self._gate.shedding.write(lambda: self._service.is_anonymous(value)):
-            await self._service.save(place.namespace, place.key, value, may_read=may_read)
+        policy = self._policies[place.namespace]
+        with self._gate.shedding.body(self._gate.check_body(request, policy)):
+            value = await request.body()
+            check_length(len(value), policy.value_bytes_max)
+            if not value:
+                self._note("Request body is empty", request)
+                raise InvalidInput("the body is empty")
+            may_read = self._gate.callers.may(client, Verb.READ, place.namespace)
+            with self._gate.shedding.write(lambda: self._service.is_anonymous(value)):
+                await self._service.save(place.namespace, place.key, value, may_read=may_read)
         return _CREATED
 
     def _fault_of(self, error: HeadwaterError, request: Request, base: str) -> Response:

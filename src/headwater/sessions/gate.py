@@ -5,12 +5,14 @@ from typing import cast
 import structlog
 from prometheus_client import Counter
 
-from headwater.http.messages import Client
+from headwater.http.guard import check_length
+from headwater.http.messages import Client, Request
 from headwater.kernel.clock import Clock
 from headwater.kernel.metrics import Metrics
 from headwater.sessions.clients import Callers, MissBudget
 from headwater.sessions.config import SessionsConfig
 from headwater.sessions.metrics import OVER_BUDGET, READS, REFUSED
+from headwater.sessions.model import Policy
 from headwater.sessions.quiet import Seldom
 from headwater.sessions.shedding import Shedding
 
@@ -40,6 +42,14 @@ class Gate:
     def count_refused(self, interface: str) -> None:
         """Note that nobody who may sent a request."""
         self.metrics.inc(REFUSED, interface=interface)
+
+    def check_body(self, request: Request, policy: Policy) -> int:
+        """How many bytes the body of a write can have, before it is read. Raises TooLarge, or Overloaded where no write is admitted."""
+        self.shedding.check_room()
+        length = request.headers.get("content-length")
+        announced = None if length is None else int(length)
+        check_length(announced, policy.value_bytes_max)
+        return policy.value_bytes_max if announced is None else announced
 
     def spend_miss(self, client: Client) -> float | None:
         """Count a miss of `client`; beyond its budget raise the alarm and return the seconds until it may miss again."""

@@ -71,12 +71,14 @@ def load_ring(directory: Path, *, ids: Sequence[KeyId] | None = None, active: Ke
         active: the key to write under; None: what the file `active` says.
 
     Raises:
-        KeysUnusable: a file is missing, of another size, another owner's, or open to anybody but its owner.
+        KeysUnusable: a file is missing, of another size, another owner's, a copy of another, or open to anybody but its owner.
     """
     chosen = list(ids) if ids is not None else key_ids(directory)
     if len(chosen) > KEYS_MAX:
         raise KeysUnusable(f"{len(chosen)} keys are in use, at most {KEYS_MAX} can be: retire some")
     masters = {key_id: _read_key(_file(directory, key_id)) for key_id in chosen}
+    if len(set(masters.values())) < len(masters):
+        raise KeysUnusable(f"two of the keys in {directory} are the same: a copy of a key under another id changes nothing")
     return ring_of(masters, active=active if active is not None else active_id(directory))
 
 

@@ -18,7 +18,7 @@ KASK_DURATION = histogram(
 READS = counter("sessions_reads", "Reads, by result: hit, miss.", "namespace", "result")
 OVER_BUDGET = counter("sessions_misses_over_budget", "Misses of a client beyond its budget: somebody may be guessing keys.", "client")
 REFUSED = counter("sessions_refused", "Requests refused because no client that may do it sent them.", "interface")
-SHED = counter("sessions_shed", "Writes refused because too many were under way, by kind: anonymous, other.", "kind")
+SHED = counter("sessions_shed", "Writes refused because too many were under way, by kind: anonymous, large, other.", "kind")
 WRITES_UNDER_WAY = gauge("sessions_writes_under_way", "Writes that wait for the disk.")
 
 METRICS = (KASK_REQUESTS, KASK_DURATION, READS, OVER_BUDGET, REFUSED, SHED, WRITES_UNDER_WAY, *SERVICE_METRICS)

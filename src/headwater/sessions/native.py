@@ -6,7 +6,8 @@ beyond a client's budget of such answers the same 429. No update makes a session
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -189,8 +190,7 @@ class NativeApi:
         _refuse_conditions(request)
         _refuse_session(request)
         ttl_s, subject = _ttl_s(request), self._subject(request)
-        value = await self._value(request, policy)
-        with self._gate.shedding.write(lambda: self._service.is_anonymous(value)):
+        async with self._value(request, policy) as value:
             key, header = await self._service.mint(policy.name, value, subject=subject, ttl_s=ttl_s)
         return self._minted(key, header)
 
@@ -211,9 +211,8 @@ class NativeApi:
         condition = _condition(request)
         call = self._call(request, Verb.MINT if condition is ABSENT else Verb.WRITE)
         ttl_s, subject = _ttl_s(request), self._subject(request)
-        value = await self._value(request, call.policy)
         may_read = self._gate.callers.may(call.client, Verb.READ, call.namespace)
-        with self._gate.shedding.write(lambda: self._service.is_anonymous(value)):
+        async with self._value(request, call.policy) as value:
             try:
                 saved = await self._service.save(
                     call.namespace, call.key, value, condition=condition, ttl_s=ttl_s, subject=subject, may_read=may_read
@@ -305,15 +304,17 @@ class NativeApi:
         check_key_length(key, policy.key_bytes_max)
         return Call(client, policy, key)
 
-    async def _value(self, request: Request, policy: Policy) -> bytes:
-        self._gate.shedding.check_room()
-        length = request.headers.get("content-length")
-        check_length(int(length) if length is not None else None, policy.value_bytes_max)
-        value = await request.body()
-        check_length(len(value), policy.value_bytes_max)
-        if not value:
-            raise InvalidInput("the body is empty")
-        return value
+    @asynccontextmanager
+    async def _value(self, request: Request, policy: Policy) -> AsyncIterator[bytes]:
+        """The body of a write that is admitted until it is done."""
+        shedding = self._gate.shedding
+        with shedding.body(self._gate.check_body(request, policy)):
+            value = await request.body()
+            check_length(len(value), policy.value_bytes_max)
+            if not value:
+                raise InvalidInput("the body is empty")
+            with shedding.write(lambda: self._service.is_anonymous(value)):
+                yield value
 
     def _subject(self, request: Request) -> str | None:
         text = request.headers.get(SUBJECT_HEADER)

@@ -234,9 +234,11 @@ class Sessions:
 
     async def _revoke(self, ns: str, subject: str | None) -> None:
         failpoint("sessions.revoke")
-        space = self._spaces[ns]
-        until_ms = NEVER_MS if subject is None else revoked_until(self._clock.now_ms(), space.policy)
-        await self._generations.renew(scopes_of(space, subject), until_ms=until_ms)
+        space: Space | None = None
+        while space is not self._spaces[ns]:  # keys changed meanwhile: what has moved to a new one carries none of the tokens that are over
+            space = self._spaces[ns]
+            until_ms = NEVER_MS if subject is None else revoked_until(self._clock.now_ms(), space.policy)
+            await self._generations.renew(scopes_of(space, subject), until_ms=until_ms)
         scope = "namespace" if subject is None else "subject"
         self._metrics.inc(REVOCATIONS, namespace=ns, scope=scope)
         logger.info("sessions_revoked", namespace=ns, scope=scope)

@@ -26,12 +26,21 @@ def open_writer(path: Path, *, config: StorageConfig, vfs: str | None) -> apsw.C
     assert mode == "wal", f"{path} cannot use a write-ahead log: {mode}"
     connection.pragma("synchronous", SYNCHRONOUS)
     connection.pragma("foreign_keys", True)
-    connection.pragma("trusted_schema", False)
+    distrust_schema(connection)
     connection.pragma("cache_size", -(config.writer_cache_bytes // 1024))
     connection.pragma("journal_size_limit", int(config.wal_bytes_max))
     connection.wal_autocheckpoint(0)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     return connection
+
+
+def distrust_schema(connection: apsw.Connection) -> None:
+    """Let nothing that stands in the file act: no file here has triggers or views, and one that somebody has put there could keep rows from
+    being deleted, or say that they are not there, and every write would still seem to be done.
+    """
+    connection.pragma("trusted_schema", False)
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0)
 
 
 def _make_private(path: Path) -> None:
@@ -46,7 +55,7 @@ def open_reader(path: Path, *, config: StorageConfig, vfs: str | None) -> apsw.C
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     connection.pragma("query_only", True)
-    connection.pragma("trusted_schema", False)
+    distrust_schema(connection)
     connection.pragma("cache_size", -(config.reader_cache_bytes // 1024))
     connection.pragma("mmap_size", int(config.mmap_bytes))
     return connection

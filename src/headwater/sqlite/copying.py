@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 
 from headwater.kernel.errors import Corrupted, InvalidInput, NotFound, Unavailable
-from headwater.sqlite.connections import BUSY_TIMEOUT_MS
+from headwater.sqlite.connections import BUSY_TIMEOUT_MS, distrust_schema
 from headwater.sqlite.errors import translated
 
 _BESIDE = ("-wal", "-shm", "-journal")
@@ -88,7 +88,7 @@ def _opened(path: Path, *, busy_ms: int = BUSY_TIMEOUT_MS) -> apsw.Connection:
     with translated(file=path.name):
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         connection.set_busy_timeout(busy_ms)
-        connection.pragma("trusted_schema", False)
+        distrust_schema(connection)
         return connection
 
 

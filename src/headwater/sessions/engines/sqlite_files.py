@@ -6,6 +6,7 @@ import apsw
 
 from headwater.sessions.model import KeyId
 from headwater.sessions.sealing import decode_head
+from headwater.sqlite.connections import distrust_schema
 from headwater.sqlite.errors import translated
 
 _HEADS = "SELECT head FROM session"
@@ -55,4 +56,5 @@ def _opened(path: Path, flags: int) -> apsw.Connection:
     with translated(file=path.name):
         connection = apsw.Connection(str(path), flags=flags)
         connection.set_busy_timeout(5_000)
+        distrust_schema(connection)
         return connection
