@@ -186,13 +186,19 @@ def decode_head(data: bytes) -> Head | None:
 
 _KINDS = tuple(Kind)
 _VERSION = struct.Struct(">Q")
-_VERSION_AT = 4
+VERSION_AT = 4
+"""Where a head has its version, in 8 bytes; a store may compare them without decoding the rest."""
+
+
+def encode_version(version: Version) -> bytes:
+    """A version as it stands in a head."""
+    return _VERSION.pack(version)
 
 
 def version_of(row: Row | RowOutline) -> Version:
     """The version that a stored row says, for comparing and setting; 0 if its head is cut off."""
     head = row.head
-    return Version(_VERSION.unpack_from(head, _VERSION_AT)[0]) if len(head) >= _VERSION_AT + _VERSION.size else Version(0)
+    return Version(_VERSION.unpack_from(head, VERSION_AT)[0]) if len(head) >= VERSION_AT + _VERSION.size else Version(0)
 
 
 def decode_deadline(data: bytes) -> Deadlines | None:
