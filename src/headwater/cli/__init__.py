@@ -9,7 +9,7 @@ asking          `status`, `explain`
 following       `follow`; `flowing` shows edits on their way, here and in the demo
 backfilling     `backfill`
 letters         `dead-letters`
-roles           talks to running roles
+roles           talks to running roles, over what `connecting` opens
 options         what many commands take
 output, exits   how commands print and end
 reference       `make docs`

@@ -4,5 +4,6 @@ messages        requests, responses and routes: all that an `api.py` needs, with
 application     one role behind the ASGI interface: `guard`, `auth`, `routing`, `health`, `openapi` and `problems` joined
 serving         sockets: all that an application cannot see of HTTP/1.1. Decides with `framing` (heads) and `deadline` (timers)
 listening       addresses, and taking them
+tls             TLS between socket and HTTP; `certificates` reads the files for it
 config          limits, deadlines and clients; `metrics` as in every room
 """

@@ -1,0 +1,139 @@
+"""Names of certificates, and what of a configuration about them is refused."""
+
+import msgspec
+import pytest
+
+from headwater.app.config import HeadwaterConfig, check
+from headwater.app.reloading import differences
+from headwater.http.auth import Clients
+from headwater.http.certificates import NAMES_MAX, names_of
+from headwater.http.config import AskingConfig, ClientCertificates, ClientConfig, HttpLimits, TlsConfig, certificate_name
+from headwater.kernel.config import Seconds
+from headwater.kernel.errors import InvalidConfig, Unauthenticated
+from headwater.sessions.config import SessionClientConfig, SessionsConfig
+
+VALID = "Jan  1 00:00:00 2030 GMT"
+NOW_S = 1_800_000_000.0
+EXPIRY_S = 1_893_456_000.0
+EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+TLS = TlsConfig(certificate="server.pem", private_key="server.key")
+WITH_CA = msgspec.structs.replace(TLS, client_ca="clients.pem")
+WIKI = ClientConfig(name="wiki", certificate_names=("wiki.example",))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("wiki.example", "wiki.example"),
+        ("WIKI.Example", "wiki.example"),
+        ("host", "host"),
+        ("_service.a-b.example", "_service.a-b.example"),
+        ("spiffe://farm/Wiki", "spiffe://farm/Wiki"),
+        ("urn:uuid:1", "urn:uuid:1"),
+        ("*.example", None),
+        ("wiki.example.", None),
+        ("-wiki.example", None),
+        ("wiki..example", None),
+        ("wiki.example\0.evil.example", None),
+        ("wiki example", None),
+        ("spiffe://farm/wiki\n", None),
+        ("wikí.example", None),
+        ("", None),
+        ("a" * 254, None),
+        ("1:a", None),
+    ],
+)
+def test_what_is_a_name(text: str, name: str | None) -> None:
+    assert certificate_name(text) == name
+
+
+@pytest.mark.parametrize(
+    ("found", "names"),
+    [
+        ((("DNS", "Wiki.example"), ("URI", "spiffe://farm/wiki"), ("DNS", "wiki.example")), ("wiki.example", "spiffe://farm/wiki")),
+        ((("DNS", "spiffe://farm/wiki"), ("URI", "wiki.example")), ()),
+        ((("email", "wiki.example"), ("IP Address", "127.0.0.1"), ("DirName", ((("commonName", "wiki.example"),),))), ()),
+        (tuple(("DNS", f"h{number}.example") for number in range(NAMES_MAX + 1)), ()),
+        ((), ()),
+    ],
+)
+def test_which_names_a_certificate_has(found: tuple[tuple[str, object], ...], names: tuple[str, ...]) -> None:
+    subject = ((("commonName", "wiki.example"),),)
+    assert names_of({"notAfter": VALID, "subject": subject, "subjectAltName": found}, now_s=NOW_S) == names
+
+
+def test_one_that_has_expired_has_none() -> None:
+    certificate = {"notAfter": VALID, "subjectAltName": (("DNS", "wiki.example"),)}
+    assert names_of(certificate, now_s=EXPIRY_S - 1) == ("wiki.example",)
+    assert names_of(certificate, now_s=EXPIRY_S) == ()
+    assert names_of(None, now_s=NOW_S) == names_of({}, now_s=NOW_S) == ()
+
+
+@pytest.mark.parametrize("kind", [ClientConfig, SessionClientConfig])
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({}, "neither token_sha256 nor certificate_names"),
+        ({"token_sha256": EMPTY_SHA256}, "is empty"),
+        ({"token_sha256": EMPTY_SHA256.upper()}, "is empty"),
+        ({"certificate_names": ["*.example"]}, "neither a DNS name in lower case nor a URI"),
+        ({"certificate_names": ["Wiki.example"]}, "neither a DNS name in lower case nor a URI"),
+        ({"certificate_names": [""]}, "neither a DNS name in lower case nor a URI"),
+    ],
+)
+def test_clients_that_nobody_or_everybody_would_be_are_refused(kind: type, options: dict[str, object], reason: str) -> None:
+    grants: dict[str, object] = {"grants": {}} if kind is SessionClientConfig else {}
+    with pytest.raises(msgspec.ValidationError, match=reason):
+        msgspec.convert({"name": "wiki", **grants, **options}, kind)
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (ClientConfig(name="other", certificate_names=("a.example", "wiki.example")), "the same certificate name"),
+        (ClientConfig(name="wiki", certificate_names=("other.example",)), "the same name"),
+    ],
+)
+def test_clients_that_one_caller_could_be_are_refused(other: ClientConfig, reason: str) -> None:
+    with pytest.raises(InvalidConfig, match=reason):
+        Clients((WIKI, other))
+
+
+def test_names_at_a_listener_that_asks_for_none_are_refused() -> None:
+    for http in (HttpLimits(), HttpLimits(tls=TLS)):
+        with pytest.raises(InvalidConfig, match="nobody is asked") as refused:
+            check(HeadwaterConfig(clients=(WIKI,), http=http))
+        assert refused.value.where == "http.tls"
+    check(HeadwaterConfig(clients=(WIKI,), http=HttpLimits(tls=WITH_CA)))
+    with pytest.raises(InvalidConfig, match="nobody is asked") as refused:
+        client = SessionClientConfig(name="wiki", certificate_names=("wiki.example",), grants={})
+        check(HeadwaterConfig(sessions=SessionsConfig(clients=(client,))))
+    assert refused.value.where == "sessions.http.tls"
+
+
+def test_half_a_pair_and_no_time_are_refused() -> None:
+    with pytest.raises(ValueError, match="go together"):
+        AskingConfig(certificate="operator.pem")
+    with pytest.raises(ValueError, match="above 0"):
+        TlsConfig(certificate="server.pem", private_key="server.key", handshake_timeout=Seconds(0))
+
+
+def test_a_reload_changes_files_and_not_whether_tls_is_spoken() -> None:
+    plain, secured = HeadwaterConfig(), HeadwaterConfig(http=HttpLimits(tls=TLS))
+    assert differences(plain, secured).at_next_start == ("http.tls",)
+    other = TlsConfig(
+        certificate="other.pem", private_key="other.key", client_ca="ca.pem", client_certificates=ClientCertificates.OPTIONAL,
+        handshake_timeout=Seconds(1),
+    )  # fmt: skip
+    found = differences(secured, HeadwaterConfig(http=HttpLimits(tls=other)))
+    assert set(found.at_once) == {f"http.tls.{option}" for option in ("certificate", "private_key", "client_ca", "client_certificates")}
+    assert found.at_next_start == ("http.tls.handshake_timeout",)
+
+
+def test_without_clients_a_certificate_changes_nothing() -> None:
+    assert Clients(()).identify([], ("wiki.example",)).may("anything")
+
+
+def test_a_header_that_is_no_token_is_refused_beside_a_certificate_too() -> None:
+    with pytest.raises(Unauthenticated, match="no bearer token"):
+        Clients((WIKI,)).identify([(b"authorization", b"Basic abc")], ("wiki.example",))
