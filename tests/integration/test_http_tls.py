@@ -307,6 +307,16 @@ def test_a_certificate_is_looked_at_in_every_handshake(world: World) -> None:
                 session = peer.session
 
 
+def test_pages_in_a_browser_change_nothing_with_a_persons_certificate(world: World) -> None:
+    """A browser shows it for whatever site asks, as it sends no token."""
+    context = world.clients.issue("person", "wiki.example").into(world.servers.trusted())
+    with world.serving(client_ca=True, clients=[WIKI]) as server:
+        for fields, status in ((b"", 200), (b"Origin: https://evil.example\r\n", 403), (b"Sec-Fetch-Site: cross-site\r\n", 403)):
+            with TlsPeer(server.port, context) as peer:
+                peer.sendall(b"POST /empty-post HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n" + fields + b"\r\n")
+                assert answers(read_all(peer))[0].status == status
+
+
 def subject_key(peer: TlsPeer) -> bytes | None:
     return peer.tls.getpeercert(binary_form=True)
 

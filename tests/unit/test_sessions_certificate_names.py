@@ -6,6 +6,7 @@ import hmac
 import pytest
 from tests.unit.test_sessions_clients import request
 
+from headwater.kernel.errors import Forbidden
 from headwater.sessions.clients import Callers
 from headwater.sessions.config import NamespaceConfig, SessionClientConfig, SessionsConfig, Verb
 
@@ -71,6 +72,15 @@ def test_tokens_in_both_headers_are_none_whatever_the_certificate() -> None:
 def test_a_client_without_a_token_is_nobodys_by_token() -> None:
     for token in ("", "\0" * 32, "0" * 64):
         assert Callers(CONFIG).identify([(b"authorization", f"Bearer {token}".encode("latin-1"))]).name == NOBODY
+
+
+def test_pages_in_a_browser_change_nothing_with_a_persons_certificate() -> None:
+    callers = Callers(CONFIG)
+    asked = request("POST", origin="https://evil.example")
+    callers.check_origin(asked)
+    asked.certificate_names = ("wiki.example",)
+    with pytest.raises(Forbidden):
+        callers.check_origin(asked)
 
 
 def test_a_reload_changes_names() -> None:

@@ -174,7 +174,7 @@ class Application:
             )
         demand(client, route.grant)
         headers = _headers(scope)
-        if route.method not in _SAFE_METHODS and not self.clients:
+        if route.method not in _SAFE_METHODS and (not self.clients or scope.get("certificate_names")):
             refuse_pages_of_others(headers)
         length = headers.get("content-length")
         check_length(int(length) if length is not None else None, route.body_bytes_max)

@@ -109,16 +109,17 @@ def _client(client: ClientConfig) -> Client:
 
 
 def refuse_pages_of_others(headers: Mapping[str, str]) -> None:
-    """Refuse what the page of some web site has a browser send; for operations that change something and ask for no token.
+    """Refuse what the page of some web site has a browser send; for operations that change something and need no token.
 
     The browser of a person on this machine reaches its loopback addresses, and sends plain posts there for any site, also under
-    a name that the site lets point there. Then it says so: every browser names the origin of a post, and no other caller does.
+    a name that the site lets point there; and it shows that person's certificate for any site. Then it says so: every browser
+    names the origin of a post, and no other caller does.
 
     Raises:
         Forbidden: a browser sent it.
     """
     if "origin" in headers or headers.get("sec-fetch-site", "none") != "none":
-        raise Forbidden("pages in a browser may change nothing here while no clients are configured", where="origin")
+        raise Forbidden("pages in a browser may change nothing where no token is asked for", where="origin")
 
 
 def demand(client: Client, grant: str | None) -> None:

@@ -17,7 +17,7 @@ from headwater.kernel.errors import InvalidConfig
 
 NAMES_MAX = 32
 """Names of a certificate that are looked at; one with more is nobody's."""
-_CIPHERS_TLS12 = "ECDHE+AESGCM:ECDHE+CHACHA20"
+_CIPHERS_TLS12 = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20"
 _OTHERS_BITS = stat.S_IRWXG | stat.S_IRWXO
 
 

@@ -189,7 +189,7 @@ class Connection(HttpToolsProtocol):
             self._running.message_event.set()
         self.pipeline.clear()
         super().connection_lost(exc)
-        self._server.left()
+        self._server.recount()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The peer has sent its last byte; what it asked for before is still answered."""
@@ -615,13 +615,13 @@ class _Server:
         """What serves a connection that was just accepted."""
         connection = Connection(self)
         tls = self.listener.tls
-        return connection if tls is None else TlsTransport(tls, connection, admit=self._admit, left=self.left)
+        return connection if tls is None else TlsTransport(tls, connection, admit=self._admit, changed=self.recount)
 
     def _admit(self) -> bool:
         return self.connections < self.listener.limits.connections_hard_max
 
-    def left(self) -> None:
-        """A connection or a handshake has ended."""
+    def recount(self) -> None:
+        """A connection or a handshake has begun or ended."""
         self.listener.app.count_connections(self.connections)
         if not self.connections:
             self.emptied.set()

@@ -27,6 +27,8 @@ _log = structlog.get_logger(__name__)
 READ_BYTES = 65_536
 REFUSAL_LINGER_S = 1.0
 DISCARD_BYTES_MAX = 16 * 1024 * 1024
+OWN_BYTES_MAX = 65_536
+"""Bytes of TLS's own answers after the handshake: thousands of updates of keys, where one in gigabytes is usual."""
 _PLAIN_BODY = b"This port speaks HTTPS, not HTTP.\n"
 _PLAIN_REFUSAL = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (
     len(_PLAIN_BODY),
@@ -100,26 +102,26 @@ class TlsServer:
 class TlsTransport(asyncio.Transport, asyncio.Protocol):
     """One connection: protocol of the socket's transport, transport of the protocol that it carries."""
 
-    def __init__(self, server: TlsServer, carried: Carried, *, admit: Callable[[], bool], left: Callable[[], None]) -> None:
+    def __init__(self, server: TlsServer, carried: Carried, *, admit: Callable[[], bool], changed: Callable[[], None]) -> None:
         """Speak TLS for a protocol.
 
         Args:
             server: the listener's TLS.
             carried: is told of the connection once its handshake is complete.
             admit: whether there is a place for one more, asked when the connection is made.
-            left: called when the connection is no longer one without a handshake.
+            changed: called when there is one connection without a handshake more, or one less.
         """
         super().__init__()
         self._server = server
         self._carried = carried
         self._admit = admit
-        self._left = left
+        self._changed = changed
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = server.credentials.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._deadline = Deadline(asyncio.get_running_loop(), self._on_deadline)
         self._raw: asyncio.Transport = cast(asyncio.Transport, None)
         self._established = self._paused = self._input_over = self._end_sent = self._pumping = False
-        self._discarded_bytes = 0
+        self._discarded_bytes = self._own_bytes = 0
         self._result: Handshake | None = None
 
     # -- the protocol of the socket
@@ -132,6 +134,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._raw.abort()
             return
         self._server.handshaking.add(self)
+        self._changed()
         self._deadline.move(self._server.handshake_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -143,7 +146,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         elif self in self._server.handshaking:
             self._count(Handshake.GONE)
             self._server.handshaking.discard(self)
-            self._left()
+            self._changed()
 
     def data_received(self, data: bytes) -> None:
         """Take what the socket brought."""
@@ -198,7 +201,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._count(Handshake.OK)
         self._server.handshaking.discard(self)
         self._carried.connection_made(self)
-        self._left()
+        self._changed()
         return True
 
     def _refuse(self, why: Handshake, error: ssl.SSLError) -> None:
@@ -229,7 +232,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             return
         self._pumping = True
         try:
-            while not (self._paused or self._input_over or self._end_sent):
+            while not (self._paused or self._input_over or self._end_sent or self._raw.is_closing()):
                 data = self._tls.read(READ_BYTES)
                 if data:
                     self._carried.data_received(data)
@@ -246,7 +249,14 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._raw.abort()
         finally:
             self._pumping = False
-        self._flush()  # answers of TLS itself, such as to an update of keys
+        self._answer_tls()
+
+    def _answer_tls(self) -> None:
+        """Send what TLS itself answers, such as to an update of keys. Who makes it answer on and on, and may not read it, is dropped."""
+        self._own_bytes += self._outgoing.pending
+        if self._own_bytes > OWN_BYTES_MAX:
+            self._raw.abort()
+        self._flush()
 
     def _end_input(self) -> None:
         self._input_over = True

@@ -112,13 +112,13 @@ class Callers:
 
         Raises:
             InvalidInput: an absolute target, or a `Host` that is not answered here.
-            Forbidden: a page in a browser wants to change something where no clients are configured.
+            Forbidden: a page in a browser wants to change something where no clients are configured, or with a person's certificate.
         """
         if request.absolute:
             raise InvalidInput("the request target is a path, not a whole URI", where="target")
         if self._hosts is not None and _PORT.sub("", request.headers.get("host", "")).lower() not in self._hosts:
             raise InvalidInput("this Host is not answered here", where="host")
-        if not self._known and request.method not in _BROWSER_SAFE:
+        if (not self._known or request.certificate_names) and request.method not in _BROWSER_SAFE:
             refuse_pages_of_others(request.headers)
 
     def permit(self, client: Client, verb: Verb, namespace: str) -> None:
