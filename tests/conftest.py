@@ -11,6 +11,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
@@ -46,10 +47,22 @@ def _missing_for_tmpfs() -> str | None:
     return None
 
 
+def _missing_for_core_files() -> str | None:
+    """Where an unprotected process leaves no core file when it crashes, another one that leaves none proves nothing."""
+    pattern = pathlib.Path("/proc/sys/kernel/core_pattern")
+    if not pattern.exists() or pattern.read_text()[:1] in ("|", "/", "\n"):
+        return "the kernel does not write core files into the directory of a process"
+    crash = "import os, resource, signal; resource.setrlimit(resource.RLIMIT_CORE, (-1, -1)); os.kill(os.getpid(), signal.SIGSEGV)"
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-c", crash], cwd=folder, capture_output=True, check=False)
+        return None if list(pathlib.Path(folder).iterdir()) else "a process that crashes leaves no core file here"
+
+
 _COMPONENTS: dict[str, Callable[[], str | None]] = {
     "mediawiki": _missing_from_mediawiki,
     "varnish": _missing_from_varnish,
     "tmpfs": _missing_for_tmpfs,
+    "core files": _missing_for_core_files,
 }
 _UNNAMED = ("mediawiki", "varnish")
 

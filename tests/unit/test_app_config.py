@@ -1,5 +1,7 @@
 """The configuration as a whole: what no single section can see to be wrong, and what a reload may change."""
 
+import pathlib
+
 import msgspec
 import pytest
 
@@ -14,6 +16,7 @@ from headwater.http.config import ClientConfig
 from headwater.kernel.errors import InvalidConfig, InvalidInput
 from headwater.mediawiki.config import Source, WikiConfig
 from headwater.propagation.config import PropagationConfig, ReadPolicy
+from headwater.sessions.config import SessionsConfig
 
 WIKI = WikiConfig(domains=("rivers.example",), api_url="http://rivers.example/api.php")
 
@@ -90,3 +93,11 @@ def test_roles_start_in_their_own_order() -> None:
     assert chosen_roles(("purging", "events", "events")) == ("events", "purging")
     with pytest.raises(InvalidInput):
         chosen_roles(("event",))
+
+
+def test_sessions_are_meant_to_run_where_they_are_configured_or_have_run(tmp_path: pathlib.Path) -> None:
+    nowhere = HeadwaterConfig(data_dir=str(tmp_path))
+    assert not nowhere.has_sessions()
+    assert HeadwaterConfig(data_dir=str(tmp_path), sessions=SessionsConfig(listen="127.0.0.1:1")).has_sessions()
+    (tmp_path / "sessions").mkdir()
+    assert nowhere.has_sessions()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from headwater.app.logging_config import LoggingConfig
-from headwater.app.sessions_config import DATA_DIR, check_sessions
+from headwater.app.sessions_config import DATA_DIR, SessionsFile, check_sessions, places_of
 from headwater.console.config import ConsoleConfig
 from headwater.events.config import EventsConfig
 from headwater.http.certificates import check_tls
@@ -54,6 +54,11 @@ class HeadwaterConfig(Section, frozen=True):
             "sessions": self.sessions.listen,
             "console": self.console.listen,
         }
+
+    def has_sessions(self) -> bool:
+        """Whether sessions are meant to run: they are configured, or have run here before."""
+        own = places_of(SessionsFile(data_dir=self.data_dir, sessions=self.sessions)).own
+        return self.sessions != SessionsConfig() or own.exists()
 
     def followed(self) -> dict[str, WikiConfig]:
         """The wikis whose recent changes Headwater polls."""

@@ -22,22 +22,30 @@ _PR_SET_DUMPABLE = 4
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _CAP_IPC_LOCK = 14
 
+_SWAPS = Path("/proc/swaps")
+
 _logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Hardened:
-    """What was reached.
+    """What was reached; core files are off in any case.
 
     Attributes:
         undumpable: the kernel lets no other process of this user read the memory, and writes no core whatever its pattern says.
         locked: no page of the process is ever swapped out.
+        swap: whether the system has any to swap out to; taken for granted where it does not say.
         reasons: why not, in words, for what was not reached.
     """
 
     undumpable: bool
     locked: bool
+    swap: bool
     reasons: tuple[str, ...]
+
+    def measures(self) -> dict[str, bool]:
+        """What was reached, by the names of the metric."""
+        return {"core_files": True, "undumpable": self.undumpable, "unswappable": self.locked or not self.swap}
 
 
 def harden(*, lock_memory: bool = True) -> Hardened:
@@ -56,8 +64,20 @@ def harden(*, lock_memory: bool = True) -> Hardened:
     reasons: list[str] = []
     undumpable = _refuse_dumps(reasons)
     locked = lock_memory and _lock_memory(reasons)
-    _logger.info("memory_protected", core_dumps=False, undumpable=undumpable, locked=locked, reasons=reasons)
-    return Hardened(undumpable, locked, tuple(reasons))
+    reached = Hardened(undumpable, locked, has_swap(_SWAPS), tuple(reasons))
+    missing = sorted(measure for measure, is_reached in reached.measures().items() if not is_reached)
+    _logger.info("memory_protected", core_dumps=False, undumpable=undumpable, locked=locked, swap=reached.swap, reasons=reasons)
+    if missing:
+        _logger.warning("memory_not_fully_protected", missing=missing, reasons=reasons)
+    return reached
+
+
+def has_swap(swaps: Path) -> bool:
+    """Whether a file such as `/proc/swaps` names any space to swap out to; True where it cannot be read."""
+    try:
+        return len(swaps.read_text().splitlines()) > 1
+    except OSError:
+        return True
 
 
 def _refuse_dumps(reasons: list[str]) -> bool:

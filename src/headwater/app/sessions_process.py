@@ -31,6 +31,7 @@ from headwater.kernel.ids import Ids
 from headwater.kernel.metrics import Metric, Metrics
 from headwater.sessions.api import SessionsApi
 from headwater.sessions.engines.sqlite import SqliteSessionStore
+from headwater.sessions.metrics import MEMORY_PROTECTION
 from headwater.sessions.metrics import METRICS as OWN
 from headwater.sessions.service import Sessions
 from headwater.sqlite import shorten_thread_switches
@@ -73,7 +74,8 @@ class SessionsProcess:
             LoopEnded: a part ended by itself.
             KeysUnusable, InvalidConfig, FormatTooNew, Corrupted, StorageFull: it cannot start.
         """
-        harden()
+        for measure, is_reached in harden().measures().items():
+            self.metrics.set(MEMORY_PROTECTION, is_reached, measure=measure)
         allow_connections(self.config.sessions.http.connections_hard_max)
         shorten_thread_switches()
         self.metrics.set(STARTED, self.clock.now_ms() / 1000)

@@ -5,9 +5,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from headwater.app.roles import SESSIONS
 from headwater.cli.exits import Exit
 from headwater.cli.output import print_json, print_table
 from headwater.cli.roles import RoleClient, role_clients, segment
+from headwater.console.sessions import sessions_view
 from headwater.kernel.clock import iso_utc
 from headwater.kernel.errors import InvalidInput, Unavailable
 from headwater.kernel.units import format_duration
@@ -17,12 +21,17 @@ _RESOURCE = re.compile(r"[a-z]:.")
 
 
 def show_status(path: Path | None, roles: tuple[str, ...], *, token: str | None, as_json: bool) -> Exit:
-    """Ask roles, all if none is named; the exit status says whether all of them answer and are ready. Raises InvalidInput."""
-    _, clients = role_clients(path, token)
+    """Ask roles, all if none is named; the exit status says whether all of them answer and are ready. Raises InvalidInput.
+
+    Sessions that do not run are no failure where they are neither named, nor configured, nor have ever run.
+    """
+    config, clients = role_clients(path, token)
     for name in roles:
         if name not in clients:
             raise InvalidInput(f"there is no role {name!r}; the roles are {', '.join(clients)}")
     answers = {name: _ask(client) for name, client in clients.items() if not roles or name in roles}
+    if not roles and answers[SESSIONS]["error"] and not config.has_sessions():
+        del answers[SESSIONS]
     if as_json:
         print_json(answers)
     else:
@@ -31,6 +40,7 @@ def show_status(path: Path | None, roles: tuple[str, ...], *, token: str | None,
         _print_wikis(status.get("propagation"))
         _print_followers(status.get("events"))
         _print_targets(status.get("purging"))
+        _print_sessions(status.get(SESSIONS))
     if any(answer["error"] for answer in answers.values()):
         return Exit.UNREACHABLE
     return Exit.OK if all(answer["ready"] for answer in answers.values()) else Exit.FAILED
@@ -42,11 +52,13 @@ def _ask(client: RoleClient) -> dict[str, Any]:
     try:
         readiness = client.call("GET", "/readyz").body
         found.update(ready=readiness["ready"], checks=readiness["checks"])
-        answer = client.call("GET", "/v1/status")
+        answer = client.call("GET", "/metrics" if client.name == SESSIONS else "/v1/status")
         found["status"] = answer.body if answer.status == 200 else None
+        if client.name == SESSIONS and found["status"] is not None:
+            found["status"] = msgspec.to_builtins(sessions_view(found["status"]))
     except Unavailable as error:
         found["error"] = error.detail
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         found["error"] = f"what answers at {client.address} is not Headwater"
     return found
 
@@ -111,6 +123,23 @@ def _print_targets(status: dict[str, Any] | None) -> None:
         columns = ("target", "state", "waiting", "under way", "acknowledged", "retried", "given up")
         unfinished = f"{status['unfinished']} unfinished ({status['waiting_second']} wait for their second)"
         print_table(f"Purging: {unfinished}, {status['dead_letters']} dead letters", columns, rows)
+
+
+def _print_sessions(status: dict[str, Any] | None) -> None:
+    if not status:
+        return
+    rows = [(one["name"], one["rows"], one["bytes"], one["quota_refusals"]) for one in status["namespaces"]]
+    keys = ", ".join(f"{one['key_id']} ({one['rows']} rows)" for one in status["keys"])
+    print_table(f"Sessions under service keys {keys}", ("namespace", "rows", "bytes", "refused for a quota"), rows)
+    facts = [
+        ("revocations held", status["generations"]),
+        ("requests of no client refused", status["refused"]),
+        ("writes shed", status["shed"]),
+        ("rows or revocations altered by somebody", status["altered"]),
+        ("disk", "full: saves are refused" if status["disk_full"] else "has room"),
+        ("memory is not protected by", ", ".join(status["unprotected"])),
+    ]
+    print_table("Sessions since the process began", ("fact", "value"), [fact for fact in facts if fact[1] != ""])
 
 
 def show_explanation(path: Path | None, wiki: str, title: str, *, token: str | None, as_json: bool) -> None:

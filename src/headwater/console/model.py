@@ -4,16 +4,18 @@ Answers are read leniently: a field that a role does not send has a default, so 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
 
 from headwater.console.ports import Answer
+from headwater.console.sessions import SessionsView, sessions_view
 
 _T = TypeVar("_T")
 
 STATUS_ROLES = ("events", "propagation", "purging")
+METRICS_ROLE = "sessions"
 CLASS_NAMES = ("now", "hot", "warm", "rest")
 
 
@@ -121,6 +123,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     wikis: list[WikiView]
     edits: list[EditView]
     purging: PurgingView | None
+    sessions: SessionsView | None = None
 
 
 class _Readiness(msgspec.Struct, frozen=True):
@@ -198,12 +201,14 @@ class Sample:
         now_ms: wall time.
         at_s: monotonic time.
         readiness, status: answers of `/readyz` and `/v1/status` by role.
+        metrics: answers of `/metrics` by role, of the one that has no status.
     """
 
     now_ms: int
     at_s: float
     readiness: Mapping[str, Answer]
     status: Mapping[str, Answer]
+    metrics: Mapping[str, Answer] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,15 +218,33 @@ class Decoded:
     propagation: _Propagation
     events: _Events
     purging: PurgingView | None
+    sessions: SessionsView | None
     faults: Mapping[str, str]
 
 
-def decode(status: Mapping[str, Answer]) -> Decoded:
-    """Read the answers of `/v1/status`."""
+def decode(status: Mapping[str, Answer], metrics: Mapping[str, Answer]) -> Decoded:
+    """Read the answers of `/v1/status` and `/metrics`."""
     faults: dict[str, str] = {}
     events = _read(_EVENTS, status, "events", faults)
     purging = _read(_PURGING, status, "purging", faults)
-    return Decoded(_read(_PROPAGATION, status, "propagation", faults) or _Propagation(), events or _Events(), purging, faults)
+    return Decoded(
+        _read(_PROPAGATION, status, "propagation", faults) or _Propagation(),
+        events or _Events(),
+        purging,
+        _sessions(metrics, faults),
+        faults,
+    )
+
+
+def _sessions(metrics: Mapping[str, Answer], faults: dict[str, str]) -> SessionsView | None:
+    answer = metrics.get(METRICS_ROLE)
+    if answer is None or answer.status is None:
+        return None
+    try:
+        return sessions_view(answer.body.decode())
+    except ValueError:
+        faults[METRICS_ROLE] = "/metrics cannot be read"
+        return None
 
 
 def _read(decoder: msgspec.json.Decoder[_T], status: Mapping[str, Answer], role: str, faults: dict[str, str]) -> _T | None:
@@ -262,17 +285,17 @@ def overview_of(sample: Sample, before: Sample | None, addresses: Mapping[str, s
         addresses: of the roles, by name.
         edits_max: how many edits to keep, the newest first.
     """
-    told = decode(sample.status)
+    told = decode(sample.status, sample.metrics)
     roles = [
         health_of(role, addresses[role], sample.readiness.get(role, Answer(None, fault="not asked")), told.faults.get(role))
         for role in addresses
     ]
-    earlier = {} if before is None else {one.wiki: one for one in decode(before.status).propagation.wikis}
+    earlier = {} if before is None else {one.wiki: one for one in decode(before.status, {}).propagation.wikis}
     elapsed_s = 0.0 if before is None else sample.at_s - before.at_s
     wikis = [_wiki_view(one, earlier.get(one.wiki), elapsed_s, told) for one in told.propagation.wikis]
     edits = [_edit_view(one.wiki, entry) for one in told.propagation.wikis for entry in one.flow]
     edits.sort(key=lambda edit: (edit.applied_ms, edit.number), reverse=True)
-    troubles = _troubles(roles, wikis, told.purging)
+    troubles = _troubles(roles, wikis, told.purging) + (told.sessions.troubles() if told.sessions is not None else [])
     return Overview(
         now_ms=sample.now_ms,
         healthy=not troubles,
@@ -281,6 +304,7 @@ def overview_of(sample: Sample, before: Sample | None, addresses: Mapping[str, s
         wikis=wikis,
         edits=edits[:edits_max],
         purging=told.purging,
+        sessions=told.sessions,
     )
 
 

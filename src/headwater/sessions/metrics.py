@@ -20,5 +20,10 @@ OVER_BUDGET = counter("sessions_misses_over_budget", "Misses of a client beyond 
 REFUSED = counter("sessions_refused", "Requests refused because no client that may do it sent them.", "interface")
 SHED = counter("sessions_shed", "Writes refused because too many were under way, by kind: anonymous, large, other.", "kind")
 WRITES_UNDER_WAY = gauge("sessions_writes_under_way", "Writes that wait for the disk.")
+MEMORY_PROTECTION = gauge(
+    "sessions_memory_protection",
+    "What keeps secrets in memory from leaving it, 1 where the system allowed it: core_files, undumpable, unswappable.",
+    "measure",
+)
 
-METRICS = (KASK_REQUESTS, KASK_DURATION, READS, OVER_BUDGET, REFUSED, SHED, WRITES_UNDER_WAY, *SERVICE_METRICS)
+METRICS = (KASK_REQUESTS, KASK_DURATION, READS, OVER_BUDGET, REFUSED, SHED, WRITES_UNDER_WAY, MEMORY_PROTECTION, *SERVICE_METRICS)
