@@ -94,7 +94,7 @@ class SqliteSessionStore:
         database = await Database.open(
             path, name="sessions", migrations=migrations, metrics=metrics, clock=clock, config=storage, platform=platform
         )
-        await database.write(_overwrite_what_is_removed)
+        await database.write(_overwrite_what_is_removed, frees_space=True)  # which it is not to fail for at a start
         return cls(database)
 
     async def close(self) -> None:
