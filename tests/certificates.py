@@ -51,9 +51,10 @@ class Authority:
         use: x509.ObjectIdentifier = CLIENT,
         days: int = 30,
         others: Sequence[x509.GeneralName] = (),
+        raw_names: bytes | None = None,
         common_name: str = "common.example",
     ) -> Pair:
-        """A certificate for DNS names, and URIs where they hold a colon; below 0 `days` it has expired. Written over what was there."""
+        """A certificate for DNS names, and URIs where they hold a colon, or with these bytes as names; below 0 `days` it has expired. Files are replaced."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.UTC)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
@@ -61,7 +62,10 @@ class Authority:
         builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - 60 * _DAY).not_valid_after(now + days * _DAY)
         builder = builder.add_extension(x509.ExtendedKeyUsage([use]), critical=False)
         found = [x509.UniformResourceIdentifier(name) if ":" in name else x509.DNSName(name) for name in names] + list(others)
-        if found:
+        if raw_names is not None:
+            raw = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, raw_names)
+            builder = builder.add_extension(raw, critical=False)
+        elif found:
             builder = builder.add_extension(x509.SubjectAlternativeName(found), critical=False)
         pair = Pair(self._folder / f"{file}.pem", self._folder / f"{file}.key")
         pair.certificate.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))

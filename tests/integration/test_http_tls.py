@@ -232,6 +232,39 @@ def broken(peer: TlsPeer) -> None:
         assert read_all(peer) == b""
 
 
+def named(*names: tuple[int, bytes]) -> bytes:
+    """Alternative names in DER, as (tag, value) each, whatever they hold."""
+    inner = b"".join(bytes([tag, len(value)]) + value for tag, value in names)
+    return bytes([0x30, len(inner)]) + inner
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ((0x82, b"wiki.example\xff"), (0x82, b"wiki.example")),
+        ((0x82, b"wiki.example\0.evil.example"),),
+        ((0x86, b"spiffe://farm/wiki\xff"),),
+        ((0x82, b""), (0x86, b"")),
+    ],
+)
+def test_names_that_cannot_be_read_are_nobodys(world: World, names: tuple[tuple[int, bytes], ...]) -> None:
+    context = world.clients.issue("unreadable", raw_names=named(*names)).into(world.servers.trusted())
+    with world.serving(client_ca=True, clients=[WIKI]) as server:
+        assert get(server, context, b"/granted").status == 401
+        assert counted(server, Handshake.OK) == 1
+
+
+def test_names_of_other_programs_do_no_harm(world: World) -> None:
+    """Such as the user's principal name that Active Directory puts there."""
+    others = [
+        x509.OtherName(x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3"), b"\x0c\x04user"),
+        x509.RegisteredID(x509.ObjectIdentifier("1.2.3")),
+    ]
+    context = world.clients.issue("directory", "wiki.example", others=others).into(world.servers.trusted())
+    with world.serving(client_ca=True, clients=[WIKI]) as server:
+        assert get(server, context, b"/granted").status == 200
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("case", ["none", "another authority", "expired", "for servers", "signed by itself"])
 @pytest.mark.parametrize("optional", [False, True])

@@ -269,12 +269,20 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """What the socket's transport knows, and `ssl_object`, `sslcontext`, `certificate_names`."""
         match name:
             case "certificate_names":
-                return names_of(self._tls.getpeercert(), now_s=self._server.clock.now_ms() / 1000)
+                return self._names()
             case "ssl_object":
                 return self._tls
             case "sslcontext":
                 return self._tls.context
         return self._raw.get_extra_info(name, default)
+
+    def _names(self) -> tuple[str, ...]:
+        try:
+            certificate = self._tls.getpeercert()
+        except ValueError as error:  # its authority has signed names that are no text: whose it is cannot be told
+            _log.info("certificate_unreadable", error=type(error).__name__)
+            return ()
+        return names_of(certificate, now_s=self._server.clock.now_ms() / 1000)
 
     def is_closing(self) -> bool:
         """Whether the connection is closed or about to be."""
