@@ -1,6 +1,7 @@
 """Service keys: their files, and sessions that outlive a change of keys."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -60,6 +61,13 @@ def test_keys_that_others_may_read_or_of_another_size_are_refused(tmp_path: Path
     path.unlink()
     path.symlink_to(tmp_path / "active")
     with pytest.raises(KeysUnusable, match="cannot be read"):
+        load_ring(tmp_path)
+
+
+def test_a_pipe_in_the_place_of_a_key_holds_nobody_up(tmp_path: Path) -> None:
+    init_keys(tmp_path, IDS)
+    os.mkfifo(tmp_path / "2.key", 0o400)
+    with pytest.raises(KeysUnusable, match="a file of mode 0400"):
         load_ring(tmp_path)
 
 

@@ -20,7 +20,7 @@ from headwater.kernel.clock import Clock, iso_utc
 from headwater.kernel.errors import AlreadyOwned, InvalidConfig, InvalidInput, Unavailable
 from headwater.kernel.ids import Ids
 from headwater.sessions.config import KeysConfig
-from headwater.sessions.engines.sqlite_files import forget_sessions, rows_by_key
+from headwater.sessions.engines.sqlite_files import bring_to_format, forget_sessions, rows_by_key
 from headwater.sessions.keys import KeyRing, activate_key, active_id, add_key, init_keys, key_ids, load_ring, refuse_to_retire, retire_key
 from headwater.sessions.model import KeyId
 from headwater.sqlite.copying import check, copy_to, put_in_place
@@ -113,7 +113,7 @@ class SessionFiles:
 
         Raises:
             AlreadyOwned: the process of sessions runs.
-            NotFound, Corrupted: there is no usable backup.
+            NotFound, Corrupted, FormatTooNew: there is no usable backup.
             StorageFull, Unavailable: the disk; the store is as it was.
         """
         check(source)
@@ -122,6 +122,7 @@ class SessionFiles:
             copy.unlink(missing_ok=True)
             copy_to(source, copy)
             try:
+                bring_to_format(copy, now_ms=self.clock.now_ms())
                 sessions = sum(rows_by_key(copy).values())
                 if dry_run:
                     return Restored(sessions, keep_because is not None)

@@ -179,7 +179,8 @@ def _file(directory: Path, key_id: KeyId) -> Path:
 
 def _read_key(path: Path) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        # Without waiting: a pipe in the place of a key would hold the service up at a reload.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise KeysUnusable(f"{path} cannot be read: {error.strerror}") from error
     try:

@@ -4,13 +4,37 @@ from pathlib import Path
 
 import apsw
 
+from headwater.kernel.errors import Corrupted
 from headwater.sessions.model import KeyId
 from headwater.sessions.sealing import decode_head
 from headwater.sqlite.connections import distrust_schema
 from headwater.sqlite.errors import translated
+from headwater.sqlite.migrations import load_migrations, migrate
 
 _HEADS = "SELECT head FROM session"
 _FORGET = "DELETE FROM session"
+_TABLES = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('headwater_format', 'session', 'generation')"
+
+
+def bring_to_format(path: Path, *, now_ms: int) -> None:
+    """Make of a copy of a store what this program would make of it at a start, so that nothing which could not be served is put in place.
+
+    Raises:
+        Corrupted: it is some other database, or an empty one.
+        FormatTooNew: a newer program made it.
+        StorageFull, Unavailable: the disk is full or fails.
+    """
+    connection = _opened(path, apsw.SQLITE_OPEN_READWRITE)
+    try:
+        with translated(connection, file=path.name):
+            if connection.execute(_TABLES).fetchall() != [(3,)]:
+                raise Corrupted("this is no store of sessions")
+            migrate(connection, load_migrations("headwater.sessions.engines.schema"), now_ms=now_ms)
+            connection.execute(f"{_HEADS} LIMIT 1").fetchall()
+    except apsw.SQLError as error:
+        raise Corrupted("this is no store of sessions") from error
+    finally:
+        connection.close()
 
 
 def rows_by_key(path: Path) -> dict[KeyId, int]:
