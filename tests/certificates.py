@@ -54,7 +54,13 @@ class Authority:
         raw_names: bytes | None = None,
         common_name: str = "common.example",
     ) -> Pair:
-        """A certificate for DNS names, and URIs where they hold a colon, or with these bytes as names; below 0 `days` it has expired. Files are replaced."""
+        """A certificate for DNS names, and URIs where they hold a colon, or with `raw_names`. Files of that name are replaced.
+
+        Args:
+            days: how long it is valid; below 0 it has expired.
+            others: further names of other kinds.
+            raw_names: the alternative names in DER, instead of all others.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.UTC)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
