@@ -82,6 +82,30 @@ def test_a_full_disk_refuses_saves_and_nothing_else(tmp_path: Path) -> None:
     run(tmp_path, work)
 
 
+def test_a_full_disk_keeps_nobody_logged_in_who_leaves_a_trace_when_he_goes(tmp_path: Path) -> None:
+    """What was rotated, what has expired and may still be revoked, and everything while keys change is not removed but marked."""
+
+    async def work(world: SessionsWorld, disk: Disk) -> None:
+        await world.sessions.save(SPACE, b"rotated", VALUE)
+        moved = await world.sessions.rotate(SPACE, b"rotated", grace_s=60)
+        assert moved is not None
+        await world.sessions.save(SPACE, b"expired", VALUE, subject="me", ttl_s=1)
+        world.clock.advance(2)
+        disk.quota_bytes = BALLAST_BYTES + (1 << 20)
+        saved = await _fill(world)
+        await world.sessions.delete(SPACE, b"rotated")
+        await world.sessions.delete(SPACE, b"expired")
+        world.use_keys(2, 1)
+        await world.sessions.delete(SPACE, saved[0])
+        disk.quota_bytes = None
+        await world.restart()
+        for key in (b"rotated", moved[0], b"expired", saved[0]):
+            assert await world.value(key) is None
+        assert await world.value(saved[1]) == VALUE
+
+    run(tmp_path, work)
+
+
 def test_a_disk_that_fails_to_write_leaves_the_session_as_it_was(tmp_path: Path) -> None:
     async def work(world: SessionsWorld, disk: Disk) -> None:
         await world.sessions.save(SPACE, b"k", b"before")

@@ -30,6 +30,7 @@ class SessionStore(Protocol):
         """Write `row` if the row stored under its id has the version `expected` (None: there is none); says whether it was written.
 
         Linearizable per row. `clears` are removed with it or after it, never before; they matter only while service keys are changed.
+        A row with nothing sealed in it ends a session, so it may use the last space.
         """
         ...
 

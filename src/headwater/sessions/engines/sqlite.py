@@ -118,6 +118,8 @@ class SqliteSessionStore:
 
     async def put(self, row: Row, *, expected: Version | None, clears: Sequence[RowId] = ()) -> bool:
         """Compare and set in one transaction, `clears` included."""
+        if not row.sealed:
+            return await self.database.write(partial(put_one, put=Put(row, expected, clears)), frees_space=True)
         return await self.database.write_together(put_all, Put(row, expected, clears), put_one)
 
     async def extend(self, id: RowId, deadline: bytes, *, version: Version, replaces: bytes | None = None) -> bool:
