@@ -32,6 +32,14 @@ def test_status_fails_for_sessions_that_should_run(tmp_path: pathlib.Path) -> No
     assert named.returncode == 4 and json.loads(named.stdout)["sessions"]["error"]
 
 
+def test_a_start_warns_of_keys_that_can_be_guessed(tmp_path: pathlib.Path) -> None:
+    config = "sessions: {namespaces: {fine: {base: /fine/v1/}, pins: {key_entropy: low}}}"
+    with SessionsProcess(tmp_path / "service", config=config) as service:
+        lines = [json.loads(line) for line in service.log.splitlines() if line.startswith("{")]
+        assert [line["namespaces"] for line in lines if line["event"] == "sessions_keys_can_be_guessed"] == [["pins"]]
+        assert "sessions.namespaces.pins" in headwater(service, "check", "--config", "headwater.yaml").stdout
+
+
 def test_what_protects_the_memory_is_told_in_log_and_metrics(tmp_path: pathlib.Path) -> None:
     with SessionsProcess(tmp_path / "service") as service:
         lines = [json.loads(line) for line in service.log.splitlines() if line.startswith("{")]

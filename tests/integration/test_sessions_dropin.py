@@ -275,6 +275,8 @@ def test_metrics_have_kasks_names_beside_our_own(server: SessionsServer) -> None
     assert re.search(r'^http_requests_total\{code="404",method="GET"\} \d', text, re.MULTILINE)
     bounds = re.findall(r'^http_request_duration_seconds_bucket\{code="404",le="([^"]+)",method="GET"\}', text, re.MULTILINE)
     assert bounds == ["0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "+Inf"]
+    labels = ",".join(f'{name}="{told}"' for name, told in sorted(json.loads(server.ask("GET", "/healthz").body).items()))
+    assert f"kask_build_info{{{labels}}} 1.0" in text
     assert "headwater_http_requests_total{" in text and "headwater_sessions_reads_total{" in text
 
 

@@ -16,7 +16,8 @@ from headwater.http.config import ClientConfig
 from headwater.kernel.errors import InvalidConfig, InvalidInput
 from headwater.mediawiki.config import Source, WikiConfig
 from headwater.propagation.config import PropagationConfig, ReadPolicy
-from headwater.sessions.config import SessionsConfig
+from headwater.sessions.config import NamespaceConfig, SessionsConfig
+from headwater.sessions.model import KeyEntropy
 
 WIKI = WikiConfig(domains=("rivers.example",), api_url="http://rivers.example/api.php")
 
@@ -101,3 +102,10 @@ def test_sessions_are_meant_to_run_where_they_are_configured_or_have_run(tmp_pat
     assert HeadwaterConfig(data_dir=str(tmp_path), sessions=SessionsConfig(listen="127.0.0.1:1")).has_sessions()
     (tmp_path / "sessions").mkdir()
     assert nowhere.has_sessions()
+
+
+def test_a_check_warns_of_keys_that_can_be_guessed() -> None:
+    spaces = {"fine": NamespaceConfig(), "pins": NamespaceConfig(key_entropy=KeyEntropy.LOW)}
+    (warning,) = check_everything(HeadwaterConfig(sessions=SessionsConfig(namespaces=spaces))).warnings
+    assert warning.startswith("sessions.namespaces.pins:")
+    assert check_everything(HeadwaterConfig()).warnings == ()

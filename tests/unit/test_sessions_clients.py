@@ -11,7 +11,9 @@ from headwater.kernel.errors import Forbidden, InvalidInput, Overloaded, Unauthe
 from headwater.kernel.metrics import Metrics
 from headwater.sessions.clients import Callers, MissBudget
 from headwater.sessions.config import NamespaceConfig, SessionClientConfig, SessionsConfig, SheddingConfig, Verb
+from headwater.sessions.gate import Gate
 from headwater.sessions.metrics import METRICS, SHED
+from headwater.sessions.model import KeyEntropy
 from headwater.sessions.quiet import KINDS_MAX, Seldom
 from headwater.sessions.shedding import SMALL_BODY_BYTES, Shedding
 from headwater.testing.clock import ManualClock
@@ -186,3 +188,22 @@ def test_a_line_that_anybody_can_cause_is_written_once_a_second_and_says_how_man
     for number in range(2 * KINDS_MAX):
         seldom.due(f"kind {number}")
     assert seldom.due("one more") is None
+
+
+def test_misses_weigh_more_where_keys_can_be_guessed() -> None:
+    spaces = {"fine": NamespaceConfig(), "pins": NamespaceConfig(key_entropy=KeyEntropy.LOW)}
+    gate = Gate(SessionsConfig(namespaces=spaces, misses_max=41, misses_per_second=1.0), metrics=Metrics(METRICS), clock=ManualClock())
+    client = Client("one")
+    assert [gate.spend_miss(client, name) for name in ("pins", "pins", "fine")] == [None, None, None]
+    assert gate.spend_miss(client, "fine") == 1.0
+    assert gate.spend_miss(client, "pins") == 20.0
+
+
+def test_a_budget_below_the_weight_of_a_guess_is_spent_by_one() -> None:
+    gate = Gate(
+        SessionsConfig(namespaces={"pins": NamespaceConfig(key_entropy=KeyEntropy.LOW)}, misses_max=3),
+        metrics=Metrics(METRICS),
+        clock=ManualClock(),
+    )
+    assert gate.spend_miss(Client("one"), "pins") is None
+    assert gate.spend_miss(Client("one"), "pins") is not None

@@ -19,9 +19,10 @@ _PLACEHOLDERS = ("title", "variant")
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was found: how many schemas there are."""
+    """What was found: how many schemas there are, and what works and yet somebody should know."""
 
     schemas: int
+    warnings: tuple[str, ...] = ()
 
 
 def check_everything(config: HeadwaterConfig) -> Checked:
@@ -47,7 +48,11 @@ def check_everything(config: HeadwaterConfig) -> Checked:
                 _check_url(url, where=f"wikis.{wiki}.{option}")
                 if option != "api_url":
                     _check_placeholders(url, where=f"wikis.{wiki}.{option}")
-    return Checked(schemas=len(rules_of(config).schemas.uris()))
+    warnings = tuple(
+        f"sessions.namespaces.{name}: keys can be guessed (key_entropy: low), so the database opens for whoever has the service keys too"
+        for name in config.sessions.guessable()
+    )
+    return Checked(schemas=len(rules_of(config).schemas.uris()), warnings=warnings)
 
 
 def _check_tls(config: HeadwaterConfig) -> None:

@@ -103,6 +103,8 @@ class SessionsProcess:
         store = await SqliteSessionStore.open(places.store, metrics=self.metrics, clock=self.clock, storage=self.config.storage)
         stack.push_async_callback(store.close)
         say_writing_key(places, ring)
+        if config.guessable():
+            _logger.warning("sessions_keys_can_be_guessed", namespaces=list(config.guessable()))
         service = Sessions(store, ring=ring, policies=config.policies(), clock=self.clock, ids=self.ids, metrics=self.metrics)
         await service.start()
         role = Role(SESSIONS, config.listen, (), close=service.stop)

@@ -97,9 +97,11 @@ def check_config(path: Path | None, *, as_json: bool) -> None:
     config = load_config(path, os.environ)
     found = check_everything(config)
     if as_json:
-        print_json({"valid": True, "wikis": sorted(config.wikis), "roles": config.listens(), "schemas": found.schemas})
+        told = {"valid": True, "wikis": sorted(config.wikis), "roles": config.listens(), "schemas": found.schemas}
+        print_json({**told, "warnings": list(found.warnings)})
     else:
         source = f"{path}" if path is not None else "the defaults and the environment"
         sys.stdout.write(
             f"{source}: valid; {len(config.wikis)} wikis, {len(config.purging.targets)} purge targets, {found.schemas} schemas\n"
         )
+        sys.stdout.writelines(f"warning: {warning}\n" for warning in found.warnings)

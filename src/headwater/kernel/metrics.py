@@ -66,9 +66,9 @@ def counter(name: str, help: str, *labels: str, foreign: bool = False) -> Metric
     return Metric(Kind.COUNTER, name, help, labels, foreign=foreign)
 
 
-def gauge(name: str, help: str, *labels: str) -> Metric:
+def gauge(name: str, help: str, *labels: str, foreign: bool = False) -> Metric:
     """Declare a gauge: a value that goes up and down."""
-    return Metric(Kind.GAUGE, name, help, labels)
+    return Metric(Kind.GAUGE, name, help, labels, foreign=foreign)
 
 
 def histogram(name: str, help: str, *labels: str, buckets: tuple[float, ...] = SECONDS_BUCKETS, foreign: bool = False) -> Metric:

@@ -155,13 +155,17 @@ class MissBudget:
         self._clock = clock
         self._left: dict[str, tuple[float, float]] = {}
 
-    def spend(self, client: Client) -> float | None:
-        """Count a miss of `client`: None if it was within its budget, else the seconds until the next would be."""
+    def spend(self, client: Client, misses: float = 1.0) -> float | None:
+        """Count misses of `client`: None if they were within its budget, else the seconds until that many would be.
+
+        A budget that is smaller than `misses` is spent by one call.
+        """
+        misses = min(misses, float(self._misses_max))
         now_s = self._clock.monotonic_s()
         left, at_s = self._left.get(client.name, (float(self._misses_max), now_s))
         left = min(self._misses_max, left + (now_s - at_s) * self._per_s)
-        if left < 1:
+        if left < misses:
             self._left[client.name] = (left, now_s)
-            return (1 - left) / self._per_s
-        self._left[client.name] = (left - 1, now_s)
+            return (misses - left) / self._per_s
+        self._left[client.name] = (left - misses, now_s)
         return None

@@ -53,7 +53,11 @@ class NamespaceConfig(Section, frozen=True):
     bytes_max: Annotated[Bytes | None, doc("Most bytes of all sessions together, as stored.")] = None
     writes_per_second_max: Annotated[float | None, doc("Most writes per second.")] = None
     key_entropy: Annotated[
-        KeyEntropy, doc("`high` if keys hold at least 128 random bits. `low` keys can be tried by whoever has database and service keys.")
+        KeyEntropy,
+        doc(
+            "`high` if keys hold at least 128 random bits. `low` keys can be guessed: with database and service keys offline, which a "
+            "start and `headwater check` warn of; over the network, so a miss counts as 20 of a client's budget."
+        ),
     ] = KeyEntropy.HIGH
     scan_subjects: Annotated[bool, doc("Look for the user in what MediaWiki saves, so that all sessions of a user can be revoked.")] = False
 
@@ -217,6 +221,10 @@ class SessionsConfig(Section, frozen=True):
     def policies(self) -> tuple[Policy, ...]:
         """The rules of all namespaces."""
         return tuple(namespace.policy(name) for name, namespace in self.namespaces.items())
+
+    def guessable(self) -> tuple[str, ...]:
+        """The namespaces whose keys can be guessed."""
+        return tuple(name for name, namespace in self.namespaces.items() if namespace.key_entropy is KeyEntropy.LOW)
 
     def bases(self) -> dict[str, str]:
         """The namespaces that have a drop-in interface, by its path."""

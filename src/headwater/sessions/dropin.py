@@ -30,7 +30,7 @@ from headwater.sessions.config import Strictness, Verb
 from headwater.sessions.errors import QuotaExceeded, Revoked
 from headwater.sessions.gate import Gate
 from headwater.sessions.kask import Fault
-from headwater.sessions.metrics import KASK_DURATION, KASK_REQUESTS
+from headwater.sessions.metrics import KASK_BUILD, KASK_DURATION, KASK_REQUESTS
 from headwater.sessions.paths import KeyPath, KeyTooLong, Moved, NoKey, Outside, Paths, check_key_length
 from headwater.sessions.quiet import Seldom
 from headwater.sessions.service import Sessions
@@ -68,6 +68,7 @@ class DropIn:
         self._paths = Paths(self._bases, strict=self._strict)
         self._missed = {base: kask.fault(404, Fault.NOT_FOUND, "The value was not found", base=base) for base in self._bases}
         self._seldom = Seldom(clock)
+        gate.metrics.set(KASK_BUILD, 1, **kask.BUILD)
         self._counters: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
     async def answer(self, request: Request) -> Response:
@@ -138,7 +139,7 @@ class DropIn:
         session = await self._service.read(place.namespace, place.key)
         self._gate.count_read(place.namespace, hit=session is not None)
         if session is None:
-            self._gate.spend_miss(client)
+            self._gate.spend_miss(client, place.namespace)
             return self._missed[place.base]
         return Response(200, session.value, (), "application/octet-stream", bare=True)
 

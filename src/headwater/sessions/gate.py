@@ -12,9 +12,12 @@ from headwater.kernel.metrics import Metrics
 from headwater.sessions.clients import Callers, MissBudget
 from headwater.sessions.config import SessionsConfig
 from headwater.sessions.metrics import OVER_BUDGET, READS, REFUSED
-from headwater.sessions.model import Policy
+from headwater.sessions.model import KeyEntropy, Policy
 from headwater.sessions.quiet import Seldom
 from headwater.sessions.shedding import Shedding
+
+GUESSABLE_MISS_WEIGHT = 20.0
+"""What a miss costs of a client's budget in a namespace whose keys can be guessed, in misses."""
 
 _log = structlog.get_logger(__name__)
 
@@ -28,6 +31,9 @@ class Gate:
         self.callers = Callers(config)
         self.shedding = Shedding(config.shedding, metrics)
         self._budget = MissBudget(config, clock)
+        self._weights = {
+            name: GUESSABLE_MISS_WEIGHT if namespace.key_entropy is KeyEntropy.LOW else 1.0 for name, namespace in config.namespaces.items()
+        }
         self._seldom = Seldom(clock)
         self._reads: dict[tuple[str, bool], Counter] = {}
 
@@ -51,9 +57,12 @@ class Gate:
         check_length(announced, policy.value_bytes_max)
         return policy.value_bytes_max if announced is None else announced
 
-    def spend_miss(self, client: Client) -> float | None:
-        """Count a miss of `client`; beyond its budget raise the alarm and return the seconds until it may miss again."""
-        wait_s = self._budget.spend(client)
+    def spend_miss(self, client: Client, namespace: str) -> float | None:
+        """Count a miss of `client`; beyond its budget raise the alarm and return the seconds until it may miss again.
+
+        A miss weighs more where keys can be guessed.
+        """
+        wait_s = self._budget.spend(client, self._weights[namespace])
         if wait_s is not None:
             self.metrics.inc(OVER_BUDGET, client=client.name)
             left_out = self._seldom.due(client.name)

@@ -50,10 +50,13 @@ def moved(location: str, *, method: str, query: str, shows_key: bool) -> Respons
     return Response(301, f"{text}.\n\n".encode(), headers, "text/html; charset=utf-8", bare=True)
 
 
+BUILD = {"version": __version__, "build_date": "unknown", "build_host": "unknown", "go_version": "none"}
+"""What this is, in the fields that Kask has for it."""
+
+
 def healthz() -> Response:
     """That the process answers, and what it is; says nothing about the storage, for which there is `/readyz`."""
-    members = {"version": __version__, "build_date": "unknown", "build_host": "unknown", "go_version": "none"}
-    return Response(200, orjson.dumps(members, option=orjson.OPT_INDENT_2), (), "application/json", bare=True)
+    return Response(200, orjson.dumps(BUILD, option=orjson.OPT_INDENT_2), (), "application/json", bare=True)
 
 
 _OPENAPI_HEAD = """openapi: 3.0.0

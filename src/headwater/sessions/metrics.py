@@ -1,6 +1,8 @@
 """Metrics of sessions. Labels are namespaces, clients and kinds as configured; never a key, a subject or an id.
 
-The two foreign ones are those of Kask, for dashboards and alarms that know it: only requests below the base path of a namespace count.
+The three foreign ones are those of Kask, for dashboards and alarms that know it: only requests below the base path of a namespace count,
+and `method` is what was sent, in capitals, or `other`. What Kask has from its runtime and libraries (`go_…`, `process_…`, `promhttp_…`) is
+not there.
 """
 
 from headwater.kernel.metrics import counter, gauge, histogram
@@ -15,6 +17,15 @@ KASK_DURATION = histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
     foreign=True,
 )
+KASK_BUILD = gauge(
+    "kask_build_info",
+    "1; its labels are what `/healthz` says.",
+    "version",
+    "build_date",
+    "build_host",
+    "go_version",
+    foreign=True,
+)
 READS = counter("sessions_reads", "Reads, by result: hit, miss.", "namespace", "result")
 OVER_BUDGET = counter("sessions_misses_over_budget", "Misses of a client beyond its budget: somebody may be guessing keys.", "client")
 REFUSED = counter("sessions_refused", "Requests refused because no client that may do it sent them.", "interface")
@@ -26,4 +37,15 @@ MEMORY_PROTECTION = gauge(
     "measure",
 )
 
-METRICS = (KASK_REQUESTS, KASK_DURATION, READS, OVER_BUDGET, REFUSED, SHED, WRITES_UNDER_WAY, MEMORY_PROTECTION, *SERVICE_METRICS)
+METRICS = (
+    KASK_REQUESTS,
+    KASK_DURATION,
+    KASK_BUILD,
+    READS,
+    OVER_BUDGET,
+    REFUSED,
+    SHED,
+    WRITES_UNDER_WAY,
+    MEMORY_PROTECTION,
+    *SERVICE_METRICS,
+)

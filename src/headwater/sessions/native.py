@@ -327,7 +327,7 @@ class NativeApi:
         return subject
 
     def _miss(self, call: Call) -> NotFound | TooManyMisses:
-        wait_s = self._gate.spend_miss(call.client)
+        wait_s = self._gate.spend_miss(call.client, call.namespace)
         if wait_s is None:
             return NotFound("there is no such session")
         return TooManyMisses("this client asks for too many sessions that are not there", retry_after_s=wait_s)
