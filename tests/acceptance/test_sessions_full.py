@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.acceptance.platform_process import eventually
@@ -103,3 +104,11 @@ def test_a_namespace_that_has_used_up_its_quota_holds_up_no_other(tmp_path: path
             assert service.ask("POST", f"{base}again", bytes(size) + b"v").status == 201
         full = {one["name"]: one["quota_refusals"] for one in succeeded(service, "status", "sessions")["sessions"]["status"]["namespaces"]}
         assert full["other"] == 0 and full["small"] > 0 and full["tight"] > 0
+
+
+def test_many_saves_of_one_session_at_once_are_all_answered(tmp_path: pathlib.Path) -> None:
+    with SessionsProcess(tmp_path / "service") as service, ThreadPoolExecutor(64) as callers:
+        statuses = list(callers.map(lambda number: service.ask("POST", "/sessions/v1/hot", b"%d" % number).status, range(64 * 8)))
+        assert set(statuses) == {201}
+        assert service.ask("GET", "/sessions/v1/hot").status == 200
+        assert "headwater_sessions_conflicts_total 0.0" in service.ask("GET", "/metrics").body.decode()

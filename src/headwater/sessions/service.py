@@ -58,6 +58,7 @@ from headwater.sessions.ports import SessionStore
 from headwater.sessions.quotas import Quota
 from headwater.sessions.sealing import NONCE_BYTES, SUBJECT_BYTES_MAX, Opened, encode_deadline, encode_head, version_of
 from headwater.sessions.service_metrics import CONFLICTS, QUOTA_REFUSALS, RESEALED, REVOCATIONS, SAVES_UNCHANGED
+from headwater.sessions.turns import Turns
 from headwater.sessions.upkeep import Upkeep
 from headwater.sessions.versions import SKEW_VERSIONS, SeenVersions
 
@@ -80,6 +81,7 @@ class Sessions:
         self._seen = SeenVersions(tolerance=SKEW_VERSIONS if store.shared else 0)
         self._generations = Generations(store, ring=ring, clock=clock, ids=ids, metrics=metrics)
         self._finder = Finder(store, self._generations, self._seen, clock=clock, metrics=metrics)
+        self._turns = Turns()
         self._last_version = 0
         self._ring = ring
         self._spaces = {policy.name: space_of(policy, ring, Quota(policy, clock), ids) for policy in policies}
@@ -167,7 +169,13 @@ class Sessions:
         if subject is None and space.policy.scan_subjects:
             subject = scanner.subject_of(key, value)
         self._take_write(space)
-        return await self._save(space, key, Draft(value, condition, ttl_s, subject, may_read))
+        place = (ns, key)
+        if not self._turns.take_free(place):
+            await self._turns.wait(place)
+        try:
+            return await self._save(space, key, Draft(value, condition, ttl_s, subject, may_read))
+        finally:
+            self._turns.leave(place)
 
     async def delete(self, ns: str, key: bytes) -> None:
         """End a session, and what it was rotated to; durable when this returns. Nothing happens if there is none.
