@@ -59,9 +59,9 @@ class FailingStore(MemorySessionStore):
         if self.error is not None:
             raise self.error
 
-    async def get(self, id: RowId) -> Row | None:
+    async def near(self, id: RowId) -> Row | None:
         await self._meet(writes=False)
-        return await super().get(id)
+        return await super().near(id)
 
     async def put(self, row: Row, *, expected: Version | None, clears: Sequence[RowId] = ()) -> bool:
         await self._meet(writes=True)

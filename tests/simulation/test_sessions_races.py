@@ -32,9 +32,9 @@ class InterleavedStore(MemorySessionStore):
         for _ in range(self._lot.randrange(4)):
             await asyncio.sleep(0)
 
-    async def get(self, id: RowId) -> Row | None:
+    async def near(self, id: RowId) -> Row | None:
         await self._wander()
-        found = await super().get(id)
+        found = await super().near(id)
         await self._wander()
         return found
 

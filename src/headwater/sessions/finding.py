@@ -1,7 +1,9 @@
 """Looking a session up: under every service key, authentic, of the current generation, in time.
 
-A look-up that finds nothing does what one that finds a session does: a decoy of typical size takes the place of the missing row and is
-authenticated, decrypted and judged like a real one. Nothing ends early on the way.
+All look-ups that serve nothing take the same steps, whether the session is absent, expired, revoked or put back. The store answers with
+the next row where there is none; that is authenticated and judged like the right one, and is not authentic, since its record key is
+another. What cannot be served is not opened: a decoy of typical size is decrypted instead. What follows from all this is chosen by index,
+and nothing ends early.
 """
 
 import hmac
@@ -31,12 +33,13 @@ from headwater.sessions.model import (
 )
 from headwater.sessions.ports import SessionStore
 from headwater.sessions.quotas import Quota
-from headwater.sessions.sealing import NONCE_BYTES, Opened, RecordKey, Sealer, version_of
+from headwater.sessions.sealing import NONCE_BYTES, Header, Opened, RecordKey, Sealer, version_of
 from headwater.sessions.service_metrics import ROWS_REJECTED
 from headwater.sessions.versions import SeenVersions
 
 DECOY_BYTES = 1024
 _NONE = Version(0)
+_SERVED = (Standing.LIVE, Standing.POINTER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Desk:
     Attributes:
         sealer: makes and opens its rows.
         scope: of the namespace among the generations.
-        decoy_key, decoy: stand in for a row that is not there.
+        decoy_key, decoy: what is opened instead of a row that cannot be served.
     """
 
     sealer: Sealer
@@ -77,7 +80,7 @@ class Found:
     Attributes:
         standing: what it is worth.
         desk, id, record: of the row that counts; of the active service key if there is none.
-        opened: what it holds; None if there is no authentic row.
+        opened: what it holds; None if there is no authentic row. Without subject and value where it is neither live nor leads on.
         rows: what is stored under this key for each service key, whatever it is worth.
         version: the highest of the rows that are authentic. What another row says counts for nothing: a version near the largest number,
             written by who can write to the database, would leave none for the next saves.
@@ -143,32 +146,53 @@ class Finder:
             found.rows, found.version = rows, version
         return found
 
-    async def _find_at(self, desk: Desk, key: bytes) -> Found:
-        """What there is under one service key. Whether a row is there decides only about what is returned, not about what is done."""
+    async def _find_at(self, desk: Desk, key: bytes, floor: int | None = None) -> Found:
+        """What there is under one service key; a row below `floor` was put back.
+
+        Without `floor` it is that of the row which came, after it came. Another row may have been written while the store was at work, so
+        one that seems older is read again, with the floor known before.
+        """
         sealer = desk.sealer
         id, record = sealer.row_id(key), sealer.record_key(key)
-        floor = self._seen.floor(id)
-        row = await self._store.get(id)
-        looked_at, its_key = (desk.decoy, desk.decoy_key) if row is None else (row, record)
-        opened = sealer.open(its_key, looked_at, id=looked_at.id)
-        if opened is None:
-            self._reject("altered")
-            return Found(Standing.GONE, desk, id, record, None, (row,))
-        head = opened.head
+        stored = await self._store.near(id) or desk.decoy
+        is_there = hmac.compare_digest(stored.id, id)
+        row, header = stored, sealer.read_header(record, stored, id=id)
+        if header is None:  # damaged: the row, or the one that came in its place
+            row, header = desk.decoy, sealer.read_header(record, desk.decoy, id=id)
+            assert header is not None
+        head, present = header.head, self._seen.floor(stored.id)
+        is_new_enough = head.version >= (present if floor is None else floor)
+        if is_there and header.is_authentic and not is_new_enough and floor is None:
+            return await self._find_at(desk, key, present)
+        found = Found(await self._judge(desk, row, header), desk, id, record, None, ((None,), (stored,))[is_there])
+        is_genuine = header.is_authentic & is_new_enough
+        self._open(found, row, header, is_genuine=is_genuine, is_new=is_genuine & (head.version > present))
+        return found
+
+    async def _judge(self, desk: Desk, row: Row, header: Header) -> Standing:
+        """What a row is worth if it is authentic."""
+        head = header.head
         if self._generations.stale:
             await self._generations.read_through((desk.scope, head.subject))
-        is_current = self.is_current(desk.scope, head)
-        now_ms = self._clock.now_ms()
-        standing = judge(head, opened.deadlines, has_value=opened.value is not None, is_current=is_current, now_ms=now_ms)
-        is_older, is_newer = head.version < floor, head.version > floor
-        if row is None:
-            return Found(Standing.GONE, desk, id, record, None, (row,))
-        if is_older:
-            self._reject("put back")
-            return Found(Standing.GONE, desk, id, record, None, (row,))
-        if is_newer:
-            self._seen.raise_to(id, head.version)
-        return Found(standing, desk, id, record, opened, (row,), head.version)
+        is_current, now_ms = self.is_current(desk.scope, head), self._clock.now_ms()
+        return judge(head, header.deadlines, has_value=len(row.sealed) > 0, is_current=is_current, now_ms=now_ms)
+
+    def _open(self, found: Found, row: Row, header: Header, *, is_genuine: bool, is_new: bool) -> None:
+        """Complete `found` by what the row holds, if it is genuine; open a decoy instead of what cannot be served."""
+        desk, head, has_value = found.desk, header.head, len(row.sealed) > 0
+        found.standing = (Standing.GONE, found.standing)[is_genuine]
+        is_served = found.standing in _SERVED
+        record, opened, id = ((desk.decoy_key, desk.decoy, desk.decoy.id), (found.record, row, found.id))[is_served]
+        content = desk.sealer.read_content(record, opened, id=id)
+        if content is None or (found.rows[0] is not None) > is_genuine:
+            self._reject(("altered", "put back")[header.is_authentic and content is not None])
+            found.standing = Standing.GONE
+            return
+        if is_new:
+            self._seen.raise_to(found.id, head.version)
+        value = (None, (b"", content.value)[is_served])[has_value]
+        whole = Opened(head, header.deadlines, (None, content.subject)[is_served], value)
+        found.opened, found.version = (None, whole)[is_genuine], (_NONE, head.version)[is_genuine]
 
     def is_current(self, scope: bytes, head: Head) -> bool:
         """Whether a row carries the current generations of its namespace and its subject."""

@@ -282,17 +282,20 @@ def judge(head: Head, deadlines: Deadlines, *, has_value: bool, is_current: bool
         is_current: whether it carries the current generations.
         now_ms: the wall clock.
     """
-    end_ms = expiry(head, deadlines)
-    leads_nowhere = head.kind is Kind.POINTER and (not has_value or now_ms >= end_ms)
-    is_mark = head.kind is Kind.TOMBSTONE  # of a delete, which bars nothing, whatever is revoked later
-    if (not is_current or leads_nowhere) and not is_mark:
-        return Standing.BARRED if now_ms < end_ms + REVOKED_HEADERS_KEPT_MS else Standing.GONE
-    if now_ms >= end_ms:
-        has_ended = head.absolute_ms <= now_ms < head.absolute_ms + ENDED_HEADERS_KEPT_MS and head.kind is Kind.VALUE
-        return Standing.BARRED if has_ended else Standing.GONE
-    if not has_value or is_mark:
-        return Standing.GONE
-    return Standing.POINTER if head.kind is Kind.POINTER else Standing.LIVE
+    # Computed whole and chosen by index: which way a session has ended must not be told by the time it takes to see that.
+    end_ms, is_empty, is_revoked = expiry(head, deadlines), not has_value, not is_current
+    is_pointer, is_mark = head.kind is Kind.POINTER, head.kind is Kind.TOMBSTONE
+    is_over = now_ms >= end_ms
+    leads_nowhere = is_pointer & (is_empty | is_over)
+    is_broken = (is_revoked | leads_nowhere) & (not is_mark)  # the mark of a delete bars nothing, whatever is revoked later
+    is_remembered = now_ms < end_ms + REVOKED_HEADERS_KEPT_MS
+    has_ended = (head.absolute_ms <= now_ms) & (now_ms < head.absolute_ms + ENDED_HEADERS_KEPT_MS) & (head.kind is Kind.VALUE)
+    whole = (_OF_WHOLE[is_pointer], _OF_OVER[has_ended])[is_over]
+    return ((whole, Standing.GONE)[(is_empty | is_mark) & (not is_over)], _OF_OVER[is_remembered])[is_broken]
+
+
+_OF_WHOLE = (Standing.LIVE, Standing.POINTER)
+_OF_OVER = (Standing.GONE, Standing.BARRED)
 
 
 def header_kept_until(head: Head, deadlines: Deadlines, *, is_current: bool) -> int:

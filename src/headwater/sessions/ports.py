@@ -22,8 +22,12 @@ class SessionStore(Protocol):
 
     shared: bool
 
-    async def get(self, id: RowId) -> Row | None:
-        """The row, or None; one point read, on the event loop where the engine is local."""
+    async def near(self, id: RowId) -> Row | None:
+        """The row; another one, or None, where it is not there. One search, on the event loop where the engine is local.
+
+        Callers look at the id of what they get. An engine returns another row where it can, the next one in its order: then to look for
+        what is not there is the same work as to find something, for every size of the store and state of its caches.
+        """
         ...
 
     async def put(self, row: Row, *, expected: Version | None, clears: Sequence[RowId] = ()) -> bool:

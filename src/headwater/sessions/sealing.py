@@ -78,7 +78,7 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         head, deadlines: its parts as values.
         subject: of the session, None if it has none.
-        value: what was saved; None where only the header is left.
+        value: what was saved; None where only the header is left, empty where a look-up did not open what cannot be served.
     """
 
     head: Head
@@ -88,6 +88,24 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
 
     def __repr__(self) -> str:
         return "Opened(…)"
+
+
+class Header(msgspec.Struct, frozen=True, gc=False):
+    """A row without its content, as values; believed only if it `is_authentic`."""
+
+    head: Head
+    deadlines: Deadlines
+    is_authentic: bool
+
+
+class Content(msgspec.Struct, frozen=True, gc=False):
+    """What is sealed in a row."""
+
+    subject: str | None
+    value: bytes
+
+    def __repr__(self) -> str:
+        return "Content(…)"
 
 
 @dataclass(frozen=True)
@@ -141,28 +159,42 @@ class Sealer:
             sealed = nonce + AESGCM(record.sealing).encrypt(nonce, content, head + id)
         return Row(id, head, encode_deadline(record, opened.deadlines, id=id, head=head), sealed)
 
-    def open(self, record: RecordKey, row: Row, *, id: RowId) -> Opened | None:
-        """What a row holds, or None if a single bit of it is not as it was written, or was written elsewhere."""
-        head, deadline, sealed = row.head, row.deadline, row.sealed
+    def read_header(self, record: RecordKey, row: Row, *, id: RowId) -> Header | None:
+        """What a row says beside its content, and whether that is authentic under `record`; None if it says nothing that can be read.
+
+        Takes the same steps, whichever of the two it is.
+        """
+        head, deadline = row.head, row.deadline
         fields = decode_head(head)
-        if fields is None or len(deadline) != _DEADLINE_BYTES or fields.namespace != self.namespace or fields.key_id != self.key.id:
+        if fields is None or len(deadline) != _DEADLINE_BYTES:
             return None
         times = deadline[: _TIMES.size]
-        if not hmac.compare_digest(_authenticate(record, times, id, head), deadline[_TIMES.size :]):
-            return None
-        deadlines = Deadlines(*_TIMES.unpack(times))
-        if not sealed:
-            return Opened(fields, deadlines, None, None)
+        is_signed = hmac.compare_digest(_authenticate(record, times, id, head), deadline[_TIMES.size :])
+        is_of_here = (fields.namespace == self.namespace) & (fields.key_id == self.key.id)
+        return Header(fields, Deadlines(*_TIMES.unpack(times)), is_signed & is_of_here)
+
+    def read_content(self, record: RecordKey, row: Row, *, id: RowId) -> Content | None:
+        """The subject and value of a row, or None if a single bit of it is not as it was written, or was written elsewhere."""
+        sealed = row.sealed
         if len(sealed) < NONCE_BYTES + _TAG_BYTES + _LENGTH.size:
             return None
         try:
-            content = AESGCM(record.sealing).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], head + id)
+            content = AESGCM(record.sealing).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], row.head + id)
         except InvalidTag:
             return None
         (length,) = _LENGTH.unpack_from(content)
         start = _LENGTH.size + length
-        subject = content[_LENGTH.size : start].decode() or None
-        return Opened(fields, deadlines, subject, content[start:])
+        return Content(content[_LENGTH.size : start].decode() or None, content[start:])
+
+    def open(self, record: RecordKey, row: Row, *, id: RowId) -> Opened | None:
+        """What a row holds, or None if a single bit of it is not as it was written, or was written elsewhere."""
+        header = self.read_header(record, row, id=id)
+        if header is None or not header.is_authentic:
+            return None
+        if not row.sealed:
+            return Opened(header.head, header.deadlines, None, None)
+        content = self.read_content(record, row, id=id)
+        return None if content is None else Opened(header.head, header.deadlines, content.subject, content.value)
 
 
 def encode_head(head: Head) -> bytes:

@@ -30,6 +30,12 @@ def generation(scope: str, token: int) -> Generation:
     return Generation(scope.encode(), KeyId(1), Token(b"%016d" % token))
 
 
+async def get(store: SessionStore, id: RowId) -> Row | None:
+    """The row with that id and no other."""
+    found = await store.near(id)
+    return found if found is not None and found.id == id else None
+
+
 class SessionStoreLaws:
     """What every store of sessions keeps."""
 
@@ -48,14 +54,14 @@ class SessionStoreLaws:
         async def law(store: SessionStore) -> None:
             for name, sealed in (("empty", b""), ("small", b"\x00\xff"), ("large", b"x" * 1_100_000)):
                 assert await store.put(row(name, 1, sealed), expected=None)
-                assert await store.get(row_id(name)) == row(name, 1, sealed)
+                assert await get(store, row_id(name)) == row(name, 1, sealed)
 
         self._run(law)
 
     def test_what_was_never_put_is_not_there(self) -> None:
         async def law(store: SessionStore) -> None:
             await store.put(row("a", 1), expected=None)
-            assert await store.get(row_id("b")) is None
+            assert await get(store, row_id("b")) is None
 
         self._run(law)
 
@@ -66,7 +72,7 @@ class SessionStoreLaws:
             assert not await store.put(row("a", 2), expected=None)
             assert not await store.put(row("a", 3), expected=Version(2))
             assert await store.put(row("a", 2), expected=Version(1))
-            assert await store.get(row_id("a")) == row("a", 2)
+            assert await get(store, row_id("a")) == row("a", 2)
 
         self._run(law)
 
@@ -75,7 +81,7 @@ class SessionStoreLaws:
             await store.put(row("a", 1), expected=None)
             done = await asyncio.gather(*(store.put(row("a", 2, b"%d" % n), expected=Version(1)) for n in range(20)))
             assert sum(done) == 1
-            assert await store.get(row_id("a")) == row("a", 2, b"%d" % done.index(True))
+            assert await get(store, row_id("a")) == row("a", 2, b"%d" % done.index(True))
 
         self._run(law)
 
@@ -84,10 +90,10 @@ class SessionStoreLaws:
             for name in ("a", "b", "c"):
                 await store.put(row(name, 1), expected=None)
             assert not await store.put(row("a", 2), expected=Version(9), clears=[row_id("b")])
-            assert await store.get(row_id("b")) is not None
+            assert await get(store, row_id("b")) is not None
             assert await store.put(row("a", 2), expected=Version(1), clears=[row_id("b"), row_id("never there")])
-            assert await store.get(row_id("b")) is None
-            assert await store.get(row_id("c")) is not None
+            assert await get(store, row_id("b")) is None
+            assert await get(store, row_id("c")) is not None
 
         self._run(law)
 
@@ -99,10 +105,10 @@ class SessionStoreLaws:
             assert not await store.extend(row_id("b"), later, version=Version(1))
             assert await store.extend(row_id("a"), later, version=Version(1))
             before = row("a", 1)
-            assert await store.get(row_id("a")) == Row(before.id, before.head, later, before.sealed)
+            assert await get(store, row_id("a")) == Row(before.id, before.head, later, before.sealed)
             assert not await store.extend(row_id("a"), before.deadline, version=Version(1), replaces=before.deadline)
             assert await store.extend(row_id("a"), before.deadline, version=Version(1), replaces=later)
-            assert await store.get(row_id("a")) == before
+            assert await get(store, row_id("a")) == before
 
         self._run(law)
 
@@ -113,7 +119,7 @@ class SessionStoreLaws:
             named = {row_id("a"): None, row_id("b"): Version(2), row_id("c"): Version(1), row_id("absent"): None}
             assert await store.delete(named) == {row_id("a"), row_id("b")}
             assert await store.delete(named) == set()
-            left = [name for name in ("a", "b", "c", "d") if await store.get(row_id(name)) is not None]
+            left = [name for name in ("a", "b", "c", "d") if await get(store, row_id(name)) is not None]
             assert left == ["c", "d"]
             assert await store.put(row("a", 1), expected=None)
 
@@ -123,11 +129,11 @@ class SessionStoreLaws:
         async def law(store: SessionStore) -> None:
             for name in ("a", "b"):
                 await store.put(Row(row_id(name), b"\x01", b"", b""), expected=None)
-                found = await store.get(row_id(name))
+                found = await get(store, row_id(name))
                 assert found is not None and version_of(found) == 0
             assert await store.put(row("a", 1), expected=Version(0))
             await store.delete({row_id("b"): Version(0)})
-            assert await store.get(row_id("b")) is None
+            assert await get(store, row_id("b")) is None
 
         self._run(law)
 

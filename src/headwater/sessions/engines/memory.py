@@ -23,9 +23,13 @@ class MemorySessionStore:
         self.generations: dict[bytes, Generation] = {}
         self._sequence = 0
 
-    async def get(self, id: RowId) -> Row | None:
-        """The row."""
-        row: Row | None = self.rows.get(id)
+    async def near(self, id: RowId) -> Row | None:
+        """The row, or the next one."""
+        rows = self.rows
+        at = rows.bisect_left(id)
+        if at == len(rows):
+            return None
+        row: Row = rows.peekitem(at)[1]
         return row
 
     async def put(self, row: Row, *, expected: Version | None, clears: Sequence[RowId] = ()) -> bool:

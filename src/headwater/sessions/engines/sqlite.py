@@ -24,11 +24,8 @@ from headwater.sqlite import Database, Platform, StorageConfig, load_migrations
 from headwater.sqlite.errors import translate, translated
 from headwater.sqlite.queries import Value, fetch_all, fetch_one
 
-_GET = """
-    SELECT 1, head, deadline, sealed FROM session WHERE id = ?
-    UNION ALL SELECT 0, head, deadline, sealed FROM decoy WHERE one = 1
-    LIMIT 1
-"""
+# One search, whether the row is there or not. The table `decoy` of the first format is for programs that are older than this search.
+_NEAR = "SELECT id, head, deadline, sealed FROM session WHERE id >= ? ORDER BY id LIMIT 1"
 _HEAD = "SELECT head FROM session WHERE id = ?"
 _INSERT = "INSERT INTO session (id, head, deadline, sealed) VALUES {} ON CONFLICT (id) DO NOTHING"
 _UPDATE = "UPDATE session SET head = ?, deadline = ?, sealed = ? WHERE id = ?"
@@ -101,20 +98,16 @@ class SqliteSessionStore:
         """Finish what is being written, close the file."""
         await self.database.close()
 
-    async def get(self, id: RowId) -> Row | None:
-        """The row: one search, on the calling thread."""
+    async def near(self, id: RowId) -> Row | None:
+        """The row, or the next one: one search, on the calling thread."""
         try:  # without `translated`, which costs as much as the search
-            found = self._execute(_GET, (id,)).fetchall()
+            found = self._execute(_NEAR, (id,)).fetchall()
         except apsw.Error as error:
             known = translate(error, self.database.reader)
             if known is None:
                 raise
             raise known from error
-        if not found:  # somebody has removed the decoy
-            return None
-        is_there, head, deadline, sealed = found[0]
-        row = Row(id, head, deadline, sealed)  # type: ignore[arg-type] # the table is STRICT
-        return row if is_there else None
+        return Row(*found[0]) if found else None  # type: ignore[arg-type] # the table is STRICT
 
     async def put(self, row: Row, *, expected: Version | None, clears: Sequence[RowId] = ()) -> bool:
         """Compare and set in one transaction, `clears` included."""
