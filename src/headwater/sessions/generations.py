@@ -47,6 +47,7 @@ class Generations:
         self._keys = {key.id: key for key in ring.keys}
         self._records: dict[bytes, Generation] = {}
         self._to_write: dict[bytes, Generation] = {}
+        self._unknown: dict[bytes, tuple[Generation, bool]] = {}
         self._needed: set[bytes] = set()
         self._needed_before: set[bytes] | None = None  # None: no whole walk has ended yet
         self._closing: dict[bytes, asyncio.Event] = {}
@@ -62,9 +63,11 @@ class Generations:
         return self._store.shared and self._clock.monotonic_s() - self._refreshed_s > AGE_MAX_S
 
     def use_keys(self, ring: KeyRing) -> None:
-        """Authenticate with these keys from now on. Everything is read again: records of a key that was unknown may be genuine now."""
+        """Authenticate with these keys from now on. Records of a key that was unknown are in force at once if they are genuine."""
         self._keys = {key.id: key for key in ring.keys}
-        self._sequence = 0
+        unknown, self._unknown = self._unknown, {}
+        for record, adopting in unknown.values():
+            self._learn(record, adopting=adopting)
 
     def current(self, scope: bytes) -> Token:
         """The token of a scope, from memory."""
@@ -172,6 +175,7 @@ class Generations:
             for record in doomed:
                 if self._records.get(record.scope) is record:
                     del self._records[record.scope]
+                    self._unknown.pop(record.scope, None)
         finally:
             self._closing = {}
             ended.set()
@@ -201,6 +205,9 @@ class Generations:
             self._metrics.inc(GENERATIONS_REJECTED, reason="altered")  # no scope is like this: it revokes nothing
         elif key is None:
             # Of a retired key there are no rows. If the id is all that was altered, there are some, and nobody is to be served one of them.
+            if known is None or not known.mac:
+                seen_at_start = self._unknown.get(scope) == (record, True)
+                self._unknown[scope] = record, adopting or seen_at_start
             if known is None:
                 self._records[scope] = msgspec.structs.replace(record, token=self._new_token(), version=Version(0), mac=b"")
             elif known.mac:
