@@ -185,6 +185,7 @@ class Slice:
         backwards: from the end towards the beginning.
         after: only rows beyond this one in the direction of reading: where the page before ended.
         limit: most rows.
+        bytes_max: rows beyond the first are left for the next page from this size on, as stored.
         point: whether the whole clustering key is given, in `lower`.
         statics: whether the static row matters.
         whole: no range column is restricted; then a partition with nothing but a static row yields that (as CQL does).
@@ -200,6 +201,7 @@ class Slice:
     point: bool = False
     statics: bool = True
     whole: bool = False
+    bytes_max: int = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
