@@ -3,10 +3,12 @@
 model        the values that everything here is made of
 types        the 13 column types and their sets: JSON in and out, stored form, order
 encoding     keys as bytes whose order is the order of the rows
-schema       what a client declares, checked and normalised; `migration` what may change
+schema       what a client declares, checked and normalised; `migration` what may change; `forecast` what a partition will take
+groups       which domains share their schemas
 planner      requests as plans that every engine can carry out, or a refusal that says why
 rows         what a write makes of a row: cells, markers, expiry, conditions
 tokens       where a page of a query ended, signed
 ports        what tables need of a database; `engines` are those
+openapi      the description of one table, with its columns
 service      the use cases; `api` their HTTP, `clients` who may, `config` the section `tables`
 """

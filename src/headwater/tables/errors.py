@@ -15,6 +15,12 @@ class NoSuchTable(NotFound):
     code = "no-such-table"
 
 
+class NoSuchDomain(NotFound):
+    """No storage group holds the domain."""
+
+    code = "no-such-domain"
+
+
 class MigrationRefused(HeadwaterError):
     """The declared schema cannot replace the present one; `where` names the element."""
 
