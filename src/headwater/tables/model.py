@@ -13,7 +13,7 @@ Times are whole seconds since the epoch, as Cassandra counts expiry: what expire
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NewType
+from typing import Any, NewType
 
 import msgspec
 
@@ -28,7 +28,7 @@ ClusteringKey = NewType("ClusteringKey", bytes)
 FOREVER = 0
 """An expiry that never comes."""
 
-Stored = None | bool | int | float | str | bytes | list[bool] | list[int] | list[float] | list[str] | list[bytes]
+Stored = None | bool | int | float | str | bytes | list[Any]
 """A value as it is kept: what `headwater.tables.types` makes of JSON. None is null; sets are lists, sorted and without duplicates."""
 
 
@@ -204,6 +204,23 @@ class Slice:
     bytes_max: int = 4 * 1024 * 1024
 
 
+Place = tuple[PartitionKey, ClusteringKey | None]
+"""A row among all rows of a space; a clustering key of None is the place before the first row of the partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """Rows of all partitions of a space, those of one partition together and in order.
+
+    Attributes:
+        rows: live ones, each with its partition; a partition with nothing but a static row yields that.
+        last: where walking goes on, None at the end. May be given though no row follows.
+    """
+
+    rows: Sequence[tuple[PartitionKey, KeyedRow]]
+    last: Place | None
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Rows of a slice.
@@ -247,7 +264,7 @@ class Condition:
 
     Attributes:
         exists: True: it is there; False: it is not; None: does not matter.
-        revision: it has this revision.
+        revision: it has this revision. Of a row this is that of its own last write, whatever was written to the static row since.
         predicates: over static and regular columns (those over keys are decided by the planner). On a row that is not there every one fails
             but a comparison with null.
     """
@@ -291,7 +308,8 @@ class Write:
 
     Attributes:
         space, partition: where.
-        table: the schema they were planned with; refused if it is not the current one.
+        table: the schema they were planned with.
+        epoch: of the declaration that the schema is of; refused if it is not the present one.
         writes: no two of the same row.
         write_id: given by the client: a repeat gets the outcome of the first; None: none.
         digest: of what the write asks for, so that a `write_id` used for something else is recognised.
@@ -307,6 +325,7 @@ class Write:
     room: "Usage"
     write_id: str | None = None
     digest: bytes = b""
+    epoch: int = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +357,7 @@ class ChangeKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A record of a table's change stream.
+    """A record of a table's change stream. What leaves nothing changed, such as removing what is not there, is no change; neither is expiry.
 
     Attributes:
         sequence: its position; rises, with gaps.
@@ -346,7 +365,7 @@ class Change:
         kind: what happened.
         partition, clustering: of the row; a clustering of None is the static row alone.
         revision: that the write gave it.
-        row, static: what is there after it; the static row only where the write touched it or the table shows it with the row.
+        row, static: what is there after the whole write that it was part of.
     """
 
     sequence: int
@@ -383,7 +402,7 @@ class Declaration(msgspec.Struct, frozen=True):
     Attributes:
         group, name: which.
         incarnation: of the table; another after it has been dropped and declared again.
-        epoch: rises with each change of the record.
+        epoch: given by the store; rises with each change of the record, and no other record of the same store ever has the same.
         schema: as normalised, JSON.
         column_ids: of the columns that exist now.
         next_column_id: for the next column.
@@ -402,7 +421,12 @@ class Declaration(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a space or partition takes; rows that have expired count until they are reclaimed."""
+    """What a space or partition takes; what has expired counts until it is reclaimed.
+
+    Attributes:
+        rows: static rows are not counted.
+        size_bytes: of keys and rows, static ones included, as `headwater.tables.rows.size_bytes` has it.
+    """
 
     rows: int
     size_bytes: int

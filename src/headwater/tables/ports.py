@@ -13,11 +13,12 @@ from headwater.tables.model import (
     Declaration,
     Outcome,
     Page,
-    PartitionKey,
     PartitionUsage,
+    Place,
     Slice,
     SpaceId,
     Usage,
+    Walked,
     Write,
 )
 
@@ -36,8 +37,9 @@ class TableStore(Protocol):
     async def declare(self, declaration: Declaration, *, replaces: int | None) -> Declaration | None:
         """Put a declaration on record if the present one has the epoch `replaces` (None: there is none); linearizable per group and name.
 
-        Returns it with its incarnation (a new one where there was none) and with a space for each domain that has none yet (given as 0);
-        None if the present one is another. Space ids and incarnations are never used twice.
+        Returns it with its incarnation (a new one where there was none), its epoch, and a space for each domain that has none yet (given as
+        0); None if the present one is another. Space ids, incarnations and epochs are never used twice. A domain that has a space keeps it;
+        only `drop` takes one away.
         """
         ...
 
@@ -65,7 +67,7 @@ class TableStore(Protocol):
 
     async def clear(self, slice: Slice, *, table_changes: bool, now_ms: int) -> tuple[int, bool]:
         """Delete the live rows of a slice, at most its limit, row by row; with `whole` at last the static row. Says how many rows it
-        deleted and whether none is left. A kill in between leaves some deleted. Each deleted row is a change where `table_changes`.
+        deleted and whether none is left. Each deleted row is a change where `table_changes`.
         """
         ...
 
@@ -77,14 +79,12 @@ class TableStore(Protocol):
         """
         ...
 
-    async def walk(
-        self, space: SpaceId, after: tuple[PartitionKey, ClusteringKey | None] | None, *, limit: int, now_s: int
-    ) -> Sequence[tuple[PartitionKey, "Page"]]:
-        """Administration: live rows of all partitions from a place on, one page per partition touched. Holds up no other operation."""
+    async def walk(self, space: SpaceId, after: Place | None, *, limit: int, now_s: int) -> Walked:
+        """Administration: live rows of all partitions beyond a place, in any order of the partitions. Holds up no other operation."""
         ...
 
     async def usage(self, space: SpaceId) -> Usage:
-        """What a space takes."""
+        """What a space takes; nothing, of one that has been dropped."""
         ...
 
     async def largest(self, space: SpaceId, *, limit: int) -> Sequence[PartitionUsage]:
