@@ -12,9 +12,11 @@ from enum import StrEnum
 import msgspec
 import orjson
 
+from headwater.tables.config import EVERY
 from headwater.tables.errors import MigrationRefused
 from headwater.tables.model import ColumnId, Declaration, Discipline, Role, SpaceId
 from headwater.tables.schema import (
+    BESIDE,
     Draft,
     Element,
     SchemaLimits,
@@ -27,11 +29,8 @@ from headwater.tables.schema import (
     pointer,
 )
 
-EVERY_DOMAIN = "*"
 NO_SPACE = SpaceId(0)
 """In a declaration that is to be put on record: a domain that has no space yet."""
-_SAID_ELSEWHERE = ("writes", "changes")
-"""Keys that stand among the options as well."""
 
 
 class Outcome(StrEnum):
@@ -74,21 +73,8 @@ class Plan:
     ignored: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a table is declared.
-
-    Attributes:
-        group: storage group, or `*`.
-        domain: of that group, or `*` for every domain.
-    """
-
-    group: str
-    domain: str
-
-
-def plan(present: Declaration | None, body: Mapping[str, object], *, name: str, place: Place, limits: SchemaLimits) -> Plan:
-    """Check what a client declares and say what it does to `present`.
+def plan(present: Declaration | None, body: Mapping[str, object], *, name: str, group: str, domain: str, limits: SchemaLimits) -> Plan:
+    """Check what a client declares for a domain (or `*`) of a group (or `*`), and say what it does to `present`.
 
     Raises:
         InvalidInput, TooLarge: the schema breaks a rule by itself.
@@ -100,7 +86,7 @@ def plan(present: Declaration | None, body: Mapping[str, object], *, name: str, 
         if present is not None and error.attribute in present.column_ids:
             raise MigrationRefused(f"{error.detail}, and a column of the index cannot be dropped", where=error.where) from error
         raise
-    return migrate(present, draft, group=place.group, domain=place.domain)
+    return migrate(present, draft, group=group, domain=domain)
 
 
 def migrate(present: Declaration | None, draft: Draft, *, group: str, domain: str) -> Plan:
@@ -124,7 +110,7 @@ def migrate(present: Declaration | None, draft: Draft, *, group: str, domain: st
     if joins:
         declaration = msgspec.structs.replace(declaration, domains={**present.domains, domain: NO_SPACE})
     declaration = msgspec.structs.replace(declaration, epoch=present.epoch + 1)
-    outcome = Outcome.CREATED if joins and EVERY_DOMAIN not in present.domains else Outcome.CHANGED
+    outcome = Outcome.CREATED if joins and EVERY not in present.domains else Outcome.CHANGED
     return Plan(outcome, said, declaration, present.epoch, draft.ignored)
 
 
@@ -159,7 +145,7 @@ def _ids_of(names: Iterable[str], *, first: int) -> dict[str, ColumnId]:
 
 
 def _people(domain: str) -> str:
-    return "every domain" if domain == EVERY_DOMAIN else domain
+    return "every domain" if domain == EVERY else domain
 
 
 def _check_version(old: Mapping[str, object], draft: Draft, steps: tuple[_Step, ...]) -> None:
@@ -181,8 +167,6 @@ def _steps(old: Mapping[str, object], draft: Draft) -> Iterator[_Step]:
     _check_key(before, draft)
     yield from _column_steps(before, draft)
     yield from _option_steps(old, draft)
-    if _key(before) == _key(draft.elements) and _stable(old["index"]) != _stable(draft.schema["index"]):
-        yield _Step("describe", "/index", "written in another way, and means the same", gated=False)
     if draft.version != old["version"]:
         yield _Step("version", "/version", f"from {old['version']} to {draft.version}", gated=False)
     for name in sorted(_others(old).keys() | _others(draft.schema).keys()):
@@ -196,7 +180,7 @@ def _stable(value: object) -> bytes:
 
 def _others(schema: Mapping[str, object]) -> dict[str, object]:
     """What a schema holds that means nothing here."""
-    known = ("table", "version", "attributes", "index", "options", *_SAID_ELSEWHERE)
+    known = ("table", "version", "attributes", "index", "options", *BESIDE)
     return {name: value for name, value in schema.items() if name not in known}
 
 

@@ -3,9 +3,9 @@
 Rules of RESTBase 1.x, except that a wrong schema is a refusal that names its element (a JSON pointer such as `/index/2/attribute`), that
 every option is one that does something, and that what is known to do nothing is named as ignored.
 
-The normal form has every key that was sent, `version` and `options` filled in, `writes` and `changes` among the options, and `index` in
-the order hash, static, range. A record of a table holds its normal form, which is never checked again: a limit that is lowered
-later makes no table unreadable.
+The normal form has every key that was sent, `version` and `options` filled in, `writes` and `changes` among the options where they
+were sent beside them, and `index` in the order hash, static, range. A table on record holds its normal form, which is never checked
+again: a limit that is lowered later makes no table unreadable.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +25,8 @@ NAME_CHARS_MAX = 128
 HINTS = ("compression", "updates", "durability")
 """Options of RESTBase that tell an engine how to store; none here obeys them."""
 OPTIONS = ("writes", "changes", "default_time_to_live", "partition_bytes_max", *HINTS)
+BESIDE = ("writes", "changes")
+"""Options that may stand beside the options as well."""
 _RETENTION = "revisionRetentionPolicy"
 _ORDERS = ("asc", "desc")
 _ELEMENT_KEYS = ("attribute", "type", "order")
@@ -184,8 +186,8 @@ def options_of(schema: Mapping[str, object]) -> Options:
     options = schema["options"]
     assert isinstance(options, dict)
     return Options(
-        writes=Discipline(options["writes"]),
-        changes=options["changes"],
+        writes=Discipline(options.get("writes", Discipline.CONDITIONAL)),
+        changes=options.get("changes", False),
         default_ttl_s=options.get("default_time_to_live", 0),
         partition_bytes_max=options.get("partition_bytes_max"),
     )
@@ -331,12 +333,10 @@ def _options(body: Mapping[str, object], limits: SchemaLimits) -> tuple[dict[str
     changes, where = _either(body, found, "changes", False)
     if not isinstance(changes, bool):
         raise InvalidInput("changes is true or false", where=where)
-    options = {**found, "writes": writes, "changes": changes}
-    ttl_s = _number(options, "default_time_to_live", least=0, most=TTL_S_MAX)
-    if ttl_s == 0:
-        options.pop("default_time_to_live", None)
-    _number(options, "partition_bytes_max", least=1, most=limits.partition_bytes_max)
-    return options, tuple(hint for hint in HINTS if hint in found)
+    _check_number(found, "default_time_to_live", least=0, most=TTL_S_MAX)
+    _check_number(found, "partition_bytes_max", least=1, most=limits.partition_bytes_max)
+    beside = {name: body[name] for name in BESIDE if name in body}
+    return {**found, **beside}, tuple(hint for hint in HINTS if hint in found)
 
 
 def _either(body: Mapping[str, object], options: Mapping[str, object], name: str, default: object) -> tuple[object, str]:
@@ -348,11 +348,8 @@ def _either(body: Mapping[str, object], options: Mapping[str, object], name: str
     return body.get(name, default), pointer(name)
 
 
-def _number(options: Mapping[str, object], name: str, *, least: int, most: int) -> int:
-    """An option that is a number; absent ones are 0."""
-    found = options.get(name)
-    if found is None and name not in options:
-        return 0
+def _check_number(options: Mapping[str, object], name: str, *, least: int, most: int) -> None:
+    """Refuse an option that is there and not a number of that range."""
+    found = options.get(name, least)
     if isinstance(found, bool) or not isinstance(found, int) or not least <= found <= most:
         raise InvalidInput(f"{name} is an integer from {least} to {most}", where=pointer("options", name))
-    return found
