@@ -189,10 +189,8 @@ def _key(elements: tuple[Element, ...]) -> list[Element]:
 
 
 def _index_at(draft: Draft, name: str) -> str:
-    """Where the index of a draft, in normal form, has a column."""
-    index = draft.schema["index"]
-    assert isinstance(index, list)
-    at = next((at for at, entry in enumerate(index) if entry["attribute"] == name), None)
+    """Where the index has a column, as it was sent."""
+    at = draft.positions.get(name)
     return "/index" if at is None else pointer("index", at)
 
 

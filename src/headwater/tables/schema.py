@@ -81,6 +81,7 @@ class Draft:
         options: what it asks for.
         schema: its normal form.
         ignored: names of what it has that does nothing here.
+        positions: of the elements in the index as it was sent, for refusals.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Draft:
     options: Options
     schema: Mapping[str, object]
     ignored: tuple[str, ...]
+    positions: Mapping[str, int]
 
 
 def check(body: Mapping[str, object], *, name: str, limits: SchemaLimits) -> Draft:
@@ -125,7 +127,10 @@ def check(body: Mapping[str, object], *, name: str, limits: SchemaLimits) -> Dra
         raise TooLarge(f"the schema has more than {limits.schema_bytes_max} bytes")
     if _RETENTION in body:
         ignored = (*ignored, _RETENTION)
-    return Draft(name, version, elements_of(schema), options_of(schema), schema, ignored)
+    sent = body["index"]
+    assert isinstance(sent, list)
+    positions = {element["attribute"]: at for at, element in enumerate(sent)}
+    return Draft(name, version, elements_of(schema), options_of(schema), schema, ignored, positions)
 
 
 def dump(schema: Mapping[str, object]) -> bytes:
