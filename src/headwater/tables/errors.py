@@ -9,6 +9,12 @@ class WrongType(InvalidInput):
     code = "wrong-type"
 
 
+class InvalidPagingToken(InvalidInput):
+    """`next` is not a token that an answer to the same query gave."""
+
+    code = "invalid-paging-token"
+
+
 class NoSuchTable(NotFound):
     """The domain has declared no such table."""
 
