@@ -20,7 +20,6 @@ from headwater.tables.model import (
     ChangeKind,
     ClusteringKey,
     ColumnId,
-    ColumnType,
     Condition,
     KeyedRow,
     Operator,
@@ -34,14 +33,12 @@ from headwater.tables.model import (
     StoredRow,
     Write,
 )
+from headwater.tables.types import order_of
 
 encode_row: Callable[[StoredRow], bytes] = msgspec.msgpack.Encoder().encode
 decode_row: Callable[[bytes], StoredRow] = msgspec.msgpack.Decoder(StoredRow).decode
 
-
-@lru_cache(maxsize=256)
-def _order(type: ColumnType) -> Callable[[Stored], Any]:
-    return lambda value: value
+_order = lru_cache(maxsize=256)(order_of)
 
 
 def size_bytes(partition: PartitionKey, clustering: ClusteringKey | None, encoded: bytes) -> int:
