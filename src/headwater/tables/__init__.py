@@ -11,6 +11,6 @@ showing      rows as JSON
 rows         what a write makes of a row: cells, markers, expiry, conditions
 tokens       where a page of a query ended, signed
 ports        what tables need of a database; `engines` are those
-openapi      the description of one table, with its columns
+openapi      the description of one table, with its columns; `jsonschemas` of their types
 service      the use cases; `api` their HTTP, `clients` who may, `config` the section `tables`
 """
