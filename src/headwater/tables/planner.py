@@ -7,10 +7,10 @@ of a body that means nothing is refused too; nothing is accepted and ignored.
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import msgspec
 import orjson
+from msgspec.structs import replace
 
 from headwater.kernel.errors import HeadwaterError, InvalidInput, TooLarge
 from headwater.tables.column_plans import NAME_SHOWN_MAX, ColumnPlan, refuse_unknown
