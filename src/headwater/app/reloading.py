@@ -10,7 +10,7 @@ import msgspec
 from headwater.app.config import HeadwaterConfig
 from headwater.kernel.config import Section
 
-AT_ONCE = ("clients", "logging")
+AT_ONCE = ("clients", "logging", "tables.clients")
 """Options, with everything below them, that a running process takes over."""
 
 
@@ -25,7 +25,7 @@ class Differences:
 def differences(old: HeadwaterConfig, new: HeadwaterConfig) -> Differences:
     """Which options differ between two configurations."""
     paths = _paths(old, new, "")
-    at_once = tuple(path for path in paths if path.partition(".")[0] in AT_ONCE)
+    at_once = tuple(path for path in paths if any(f"{path}.".startswith(f"{option}.") for option in AT_ONCE))
     return Differences(at_once, tuple(path for path in paths if path not in at_once))
 
 

@@ -12,5 +12,7 @@ rows         what a write makes of a row: cells, markers, expiry, conditions
 tokens       where a page of a query ended, signed
 ports        what tables need of a database; `engines` are those
 openapi      the description of one table, with its columns; `jsonschemas` of their types
-service      the use cases; `api` their HTTP, `clients` who may, `config` the section `tables`
+catalogue    which tables there are, how they come, change and go; `quotas` what they may take
+service      the use cases; `api` their HTTP, `streaming` of changes, `clients` who may, `config` the section `tables`
+errors       what can go wrong with tables only; `metrics` what is counted, `latencies` how long it took
 """

@@ -72,6 +72,17 @@ class SqliteTableStore:
         self._waiters.wake_all()
         await self.database.close()
 
+    async def secret(self, candidate: bytes) -> bytes:
+        """What signs the tokens of pages, the same for the life of the file: `candidate` if there was none yet."""
+
+        def keep(connection: apsw.Connection) -> bytes:
+            connection.execute("INSERT OR IGNORE INTO secret (name, value) VALUES ('tokens', ?)", (candidate,))
+            kept = fetch_all(connection, "SELECT value FROM secret WHERE name = 'tokens'")[0][0]
+            assert isinstance(kept, bytes)
+            return kept
+
+        return await self.database.write(keep)
+
     # The catalogue
 
     async def declarations(self) -> Sequence[Declaration]:

@@ -68,3 +68,9 @@ CREATE TABLE counter (
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 INSERT INTO counter (name, value) VALUES ('revision', 0), ('epoch', 0);
+
+-- What signs the tokens of pages; made with the file.
+CREATE TABLE secret (
+    name TEXT NOT NULL PRIMARY KEY,
+    value BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
