@@ -35,6 +35,6 @@ def planned(table: Table, *, config: TablesConfig = LIMITS) -> TablePlanner:
     return TablePlanner(table, config)
 
 
-def asked(table: Table, attributes: Mapping[str, object], **others: object) -> Query:
+def asked(table: Table, attributes: Mapping[str, object], /, **others: object) -> Query:
     """The plan of a query."""
     return planned(table).query({"attributes": attributes, **others}, space=SPACE, tokens=TOKENS)
