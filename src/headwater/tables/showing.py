@@ -27,6 +27,9 @@ class RowShower:
         table: whose rows.
         names: of the columns to be shown; None: all.
         with_ttl, with_revision: whether to add those.
+
+    Attributes:
+        has_statics: whether a static column is shown.
     """
 
     def __init__(self, table: Table, names: Sequence[str] | None = None, *, with_ttl: bool = False, with_revision: bool = False) -> None:

@@ -37,10 +37,11 @@ class Tokens:
     """Makes tokens and reads them.
 
     Args:
-        secret: of the deployment; whoever has it can make tokens.
+        secret: of the deployment, at least 32 random bytes; whoever has it can make tokens.
     """
 
     def __init__(self, secret: bytes) -> None:
+        assert len(secret) >= 32, "the secret is too short"
         self._secret = secret
 
     def of_page(self, slice: Slice, last: ClusteringKey) -> str:
