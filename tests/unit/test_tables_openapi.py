@@ -1,5 +1,6 @@
 """The description of a table: it is OpenAPI 3.1, its references lead somewhere, and it takes what the table takes and nothing else."""
 
+import asyncio
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,15 +12,22 @@ import msgspec
 import pytest
 
 from headwater.kernel.errors import HeadwaterError
+from headwater.kernel.metrics import Metrics
+from headwater.tables.api import TablesApi
 from headwater.tables.config import TablesConfig
+from headwater.tables.engines.memory import MemoryTableStore
 from headwater.tables.jsonschemas import sample, sent, shown
+from headwater.tables.metrics import METRICS
 from headwater.tables.migration import plan
 from headwater.tables.model import ColumnType, Kind, SpaceId, Table
 from headwater.tables.openapi import table_openapi
 from headwater.tables.planner import TablePlanner
 from headwater.tables.schema import table_of
+from headwater.tables.service import Tables
+from headwater.tables.streaming import Streams
 from headwater.tables.tokens import Tokens
 from headwater.tables.types import reader_of, shower_of
+from headwater.testing.clock import ManualClock
 
 ALL_TYPES = {kind.value: kind.value for kind in Kind} | {f"set of {kind.value}": f"set<{kind.value}>" for kind in Kind}
 REVISIONS = {
@@ -440,3 +448,15 @@ def test_rows_that_are_no_rows_of_the_table_are_refused() -> None:
         assert not row.is_valid(whole | wrong), wrong
     without_statics = component(EVERY_KEY, "Row")
     assert not without_statics.is_valid({"int": None}) and without_statics.is_valid({"int": 1})
+
+
+def test_every_route_is_described_with_all_its_answers() -> None:
+    clock, metrics = ManualClock(), Metrics(METRICS)
+    service = Tables(MemoryTableStore(clock), CONFIG, tokens=TOKENS, clock=clock, metrics=metrics)
+    routes = TablesApi(service, Streams(service, stopping=asyncio.Event(), metrics=metrics, streams_max=1), CONFIG).routes()
+    table = made(REVISIONS, changes=True)
+    described = {(path, method): operation["responses"].keys() for path, method, operation in operations(table)}
+    expected = {(route.path.format(domain="en.example", table="t"), route.method.lower()): route for route in routes}
+    assert described.keys() == expected.keys()
+    for at, route in expected.items():
+        assert {str(status) for status in route.statuses} <= described[at], at
