@@ -69,6 +69,10 @@ class MemoryTableStore:
         self._revision = 0
         self._waiters = Waiters[SpaceId](clock)
 
+    async def close(self) -> None:
+        """Let nobody wait any longer."""
+        self._waiters.wake_all()
+
     # The catalogue
 
     async def declarations(self) -> Sequence[Declaration]:

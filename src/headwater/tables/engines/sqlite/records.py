@@ -1,6 +1,6 @@
 """What is stored as bytes beside rows: changes, outcomes, the ids of columns. MessagePack; fields may be added at the end."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -75,7 +75,7 @@ def encode_outcome(outcome: Outcome) -> bytes:
 def outcome_of(data: bytes) -> Outcome:
     """What came of an earlier write, for a repeat of it. Raises Corrupted."""
     record: _Outcome = _decoded(_decode_outcome, data)
-    current: Sequence[KeyedRow] = [KeyedRow(one.clustering, one.row, one.static) for one in record.current]
+    current = tuple(KeyedRow(one.clustering, one.row, one.static) for one in record.current)
     return Outcome(record.applied, record.revision, current, repeated=True)
 
 
