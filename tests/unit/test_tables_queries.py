@@ -1,5 +1,6 @@
 """What a query or a delete of rows becomes, and what it is refused for: always with the name of the column or member at fault."""
 
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -58,8 +59,12 @@ def test_a_row_of_a_table_without_range_columns() -> None:
     assert query.slice.partition == encode_all(POINTS.hashes, ["x", 9])
 
 
-def test_the_tighter_of_two_bounds_counts() -> None:
-    assert sliced({"rev": {"ge": 3, "gt": 5, "lt": 9, "Between": [1, 7]}}) == sliced({"rev": {"GT": 5, "le": 7}})
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("bounds", permutations([("ge", 3), ("gt", 5), ("lt", 9), ("between", [1, 7])]))
+def test_the_tighter_of_two_bounds_counts(bounds: Any, order: str) -> None:
+    table = made(f"hash key string, range rev int {order}, regular v int")
+    found, wanted = (asked(table, {"key": "k", "rev": rev}).slice for rev in (dict(bounds), {"GT": 5, "Le": 7}))
+    assert found == wanted is not None
 
 
 def test_bounds_of_a_descending_column_are_reversed_as_bytes() -> None:
