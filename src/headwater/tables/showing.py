@@ -1,5 +1,6 @@
-"""Rows as the JSON objects of answers: every column asked for in the order of declaration, null where there is nothing. Pure.
+"""Rows as the JSON objects of answers: every column asked for, null where there is nothing. Pure.
 
+Columns come in the order in which they came to the table: those of its index, then the others, then what migrations added.
 What has expired is null. `_ttl` is the longest time that any cell asked for has left, of those that expire; keys and sets do not count, as
 in RESTBase; null where there is none. `_revision` is that of the row, 16 hexadecimal digits.
 """
