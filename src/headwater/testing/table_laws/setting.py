@@ -253,7 +253,7 @@ class Space:
 
     async def reclaim(self, *, limit: int = 10_000, changes_kept_ms: int = 7 * DAY_MS, write_ids_kept_ms: int = DAY_MS) -> int:
         """Take back room until nothing is left to do; returns the rounds."""
-        for rounds in range(1, 1000):
+        for rounds in range(1, 200):
             if not await self.store.reclaim(
                 now_ms=self.clock.now_ms(), changes_kept_ms=changes_kept_ms, write_ids_kept_ms=write_ids_kept_ms, limit=limit
             ):

@@ -130,7 +130,7 @@ async def old_changes_are_trimmed_and_said_to_be(engine: TableEngine) -> None:
             await t.put(key, v="x")
             t.clock.advance(1)
         everything = await t.changes()
-        await t.reclaim(changes_kept_ms=4_000, limit=3)
+        await t.reclaim(changes_kept_ms=4_000, limit=1)
         error = await raises(ChangesTrimmed, t.store.changes(t.space, 0, limit=10, wait_s=0))
         assert isinstance(error, ChangesTrimmed)
         assert await t.changes(error.first) == everything[6:]

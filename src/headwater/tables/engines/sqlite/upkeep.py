@@ -11,6 +11,8 @@ from headwater.tables.engines.sqlite.writes import Sums, count, count_partition,
 from headwater.tables.model import SpaceId
 from headwater.tables.rows import encode_row, live
 
+STREAMS_AT_ONCE = 1_000
+
 _DUE = "SELECT at_s, key FROM expiry WHERE at_s <= ? ORDER BY at_s, key LIMIT ?"
 _FIND_ROW = "SELECT data FROM row WHERE key = ?"
 _DROPPED = "SELECT id FROM space WHERE incarnation IS NULL LIMIT 1"
@@ -57,23 +59,21 @@ class Upkeep:
         if left > 0:
             connection.execute(_FORGET_OUTCOMES, (kept.write_ids_since_ms, left))
             left -= connection.changes()
-        if left > 0:
-            left -= self._trim(connection, kept.changes_since_ms, left)
-        return left <= 0
+        return left <= 0 or not self._trim(connection, kept.changes_since_ms, left)
 
-    def _trim(self, connection: apsw.Connection, since_ms: int, limit: int) -> int:
-        """Trim one stream after the other, from where the last call ended; a stream that is looked at counts as one thing."""
-        done = 0
-        while done < limit:
+    def _trim(self, connection: apsw.Connection, since_ms: int, limit: int) -> bool:
+        """Trim one stream after the other, from where the last call ended; says whether the last one has been reached."""
+        for _ in range(STREAMS_AT_ONCE):
             found = fetch_one(connection, _NEXT_STREAM, (self._stream,))
             if found is None:
                 self._stream = 0
-                return done
+                return True
+            trimmed = _trim_stream(connection, found[0], since_ms, limit)
+            limit -= trimmed
+            if limit <= 0:
+                return False
             self._stream = found[0]
-            done += 1 + _trim_stream(connection, self._stream, since_ms, limit - done)
-            if done >= limit:
-                self._stream -= 1
-        return done
+        return False
 
 
 def _trim_stream(connection: apsw.Connection, space: int, since_ms: int, limit: int) -> int:
