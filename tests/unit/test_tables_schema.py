@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from headwater.kernel.errors import InvalidInput, TooLarge
-from headwater.tables.model import ColumnType, Discipline, Kind, Options, Role
-from headwater.tables.schema import NAME_CHARS_MAX, TTL_S_MAX, Draft, Element, check, check_name, dump, load, pointer
+from headwater.tables.model import TTL_MAX_S, ColumnType, Discipline, Kind, Options, Role
+from headwater.tables.schema import NAME_CHARS_MAX, Draft, Element, check, check_name, dump, load, pointer
 
 MIB = 1024 * 1024
 
@@ -155,8 +155,8 @@ def test_writes_and_changes_stand_beside_the_options_or_among_them(spelling: str
 
 
 def test_every_option_reaches_the_table() -> None:
-    options = {"writes": "plain", "changes": True, "default_time_to_live": TTL_S_MAX, "partition_bytes_max": 100 * MIB}
-    assert draft({**SMALLEST, "options": options}).options == Options(Discipline.PLAIN, True, TTL_S_MAX, 100 * MIB)
+    options = {"writes": "plain", "changes": True, "default_time_to_live": TTL_MAX_S, "partition_bytes_max": 100 * MIB}
+    assert draft({**SMALLEST, "options": options}).options == Options(Discipline.PLAIN, True, TTL_MAX_S, 100 * MIB)
 
 
 # Refusals name the element
@@ -214,7 +214,7 @@ WRONG: list[tuple[dict[str, object], str, str]] = [
     ({"options": {"default_time_to_live": True}}, "/options/default_time_to_live", "integer"),
     ({"options": {"default_time_to_live": None}}, "/options/default_time_to_live", "integer"),
     ({"options": {"default_time_to_live": 1.5}}, "/options/default_time_to_live", "integer"),
-    ({"options": {"default_time_to_live": TTL_S_MAX + 1}}, "/options/default_time_to_live", str(TTL_S_MAX)),
+    ({"options": {"default_time_to_live": TTL_MAX_S + 1}}, "/options/default_time_to_live", str(TTL_MAX_S)),
     ({"options": {"partition_bytes_max": 0}}, "/options/partition_bytes_max", "from 1"),
     ({"options": {"partition_bytes_max": 100 * MIB + 1}}, "/options/partition_bytes_max", str(100 * MIB)),
     ({"secondaryIndexes": {"by_x": [{"attribute": "key", "type": "hash"}]}}, "/secondaryIndexes", "second table"),

@@ -10,9 +10,8 @@ from headwater.kernel.errors import HeadwaterError, InvalidInput, TooLarge
 from headwater.tables.conditions import IMPOSSIBLE
 from headwater.tables.encoding import encode_all
 from headwater.tables.errors import WrongType
-from headwater.tables.model import FOREVER, Condition, Discipline, Operator, Predicate, Put, Remove, Revision
+from headwater.tables.model import FOREVER, TTL_MAX_S, Condition, Discipline, Operator, Predicate, Put, Remove, Revision
 from headwater.tables.planner import WritePlan
-from headwater.tables.write_plans import TTL_MAX_S
 
 DECLARED = (
     "hash key string, range rev int desc, static owner string, static marks set<int>, "

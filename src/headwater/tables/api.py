@@ -9,7 +9,8 @@ from headwater.http.json import parse, respond
 from headwater.http.messages import Request, Response, Route
 from headwater.http.problems import CONTENT_TYPE, problem_type
 from headwater.kernel.errors import InvalidInput
-from headwater.tables.clients import permit
+from headwater.tables.clients import may, permit
+from headwater.tables.column_plans import NAME_SHOWN_MAX
 from headwater.tables.config import TablesConfig, Verb
 from headwater.tables.model import Condition, Revision
 from headwater.tables.openapi import table_openapi
@@ -18,16 +19,24 @@ from headwater.tables.streaming import Streams
 
 _REVISION = re.compile(r'"([0-9a-f]{16})"')
 _NO_STORE = (("cache-control", "no-store"),)
+_FLAGS = {"0": False, "false": False, "1": True, "true": True}
 _STATUS_OF = {"created": 201, "changed": 201, "unchanged": 200}
 
 # What several operations answer.
-_COMMON = {400: "the request breaks a rule; `where` names the column or option", 404: "the domain has declared no such table"}
+_CLIENTS = {
+    401: "a valid bearer token is needed; nothing was looked up",
+    403: "the client may not do this, or it is the page of a web site; nothing was looked up",
+}
+_COMMON = _CLIENTS | {400: "the request breaks a rule; `where` names the column or option", 404: "the domain has declared no such table"}
 _TYPES = _COMMON | {422: "a value is not of its column's type; `where` names the column"}
 _FULL = "a partition, a quota or the disk is full; nothing was written"
+_UNKNOWN = "it may or may not have happened; a repeat with the same `write_id` finds out"
+_REFUSED = "a problem with `applied: false` and, for who may also read, `current`: the row that is there or null"
 _WRITES = _TYPES | {
     201: "`{applied: true, revision}`",
-    409: "the `write_id` was used for another write, or the table is being migrated",
-    412: "a problem with `applied: false` and `current`, the row that is there or null",
+    409: "the `write_id` was used for another write, or the table is being changed",
+    412: _REFUSED,
+    504: _UNKNOWN,
     507: _FULL,
 }
 _IF_MATCH = ("header", "If-Match", "`*` or the revision in quotes that the row has to have. Refused on tables of plain writes.")
@@ -55,12 +64,14 @@ class TablesApi:
                 self._declare,
                 "Declare or migrate a table. Verb: `declare`.",
                 {
+                    **_CLIENTS,
                     200: "the table is as declared already; or the plan, with `dry_run`",
                     201: "declared or migrated",
                     400: "the schema breaks a rule; `where` names the element",
                     404: "the domain belongs to no storage group",
                     409: "the schema cannot replace the present one; `where` names the element",
-                    507: _FULL,
+                    504: "it may or may not have happened; repeat it",
+                    507: "there are too many tables, or the disk is full; nothing was done",
                 },
                 body_bytes_max=self._config.schema_bytes_max,
                 parameters=(dry_run,),
@@ -77,7 +88,15 @@ class TablesApi:
                 "/v1/{domain}/tables/{table}",
                 self._drop,
                 "Drop the table with the domain's rows. Verb: `declare`.",
-                {204: "it is not there, any more or never was", 400: "the domain or table has no valid name", 409: "all domains have it"},
+                {
+                    **_CLIENTS,
+                    204: "it is not there, any more or never was",
+                    400: "the domain has no valid name",
+                    404: "the domain belongs to no storage group",
+                    409: "it was declared for all domains",
+                    504: "it may or may not have happened; repeat it",
+                    507: "not even the room to take it away is left",
+                },
             ),
         )
 
@@ -116,11 +135,12 @@ class TablesApi:
                 "Delete a row, a range of rows, or a partition. Verb: `delete`.",
                 {
                     200: "`{deleted, complete: false}`: a range had more rows than are deleted at once; repeat",
-                    204: "none of them is there; `Rows-Deleted` says how many were",
-                    409: "the table is being migrated",
-                    412: "a problem with `applied: false` and `current`, the row that is there or null",
-                    507: _FULL,
                     **_TYPES,
+                    204: "none of them is there any more; of a range or partition `Rows-Deleted` says how many were",
+                    409: "the `write_id` was used for another write, or the table is being changed",
+                    412: _REFUSED,
+                    504: _UNKNOWN,
+                    507: "not even the room to delete is left",
                 },
                 body_bytes_max=64 * 1024,
                 parameters=(_IF_MATCH,),
@@ -175,8 +195,8 @@ class TablesApi:
     # Declarations
 
     async def _declare(self, request: Request) -> Response:
-        domain, table = _place(request, Verb.DECLARE)
-        dry_run = request.query_value("dry_run") in ("1", "true")
+        domain, table = _place(request, Verb.DECLARE, "dry_run")
+        dry_run = _flag(request, "dry_run", False)
         declared = await self._service.declare(domain, table, await _body(request), dry_run=dry_run)
         return respond(declared, status=200 if dry_run else _STATUS_OF[declared.outcome])
 
@@ -195,7 +215,7 @@ class TablesApi:
 
     async def _put(self, request: Request) -> Response:
         domain, table = _place(request, Verb.WRITE)
-        return _answer(await self._service.put(domain, table, await _body(request), condition=_condition(request)))
+        return _answer(request, await self._service.put(domain, table, await _body(request), condition=_condition(request)))
 
     async def _batch(self, request: Request) -> Response:
         domain, table = _place(request, Verb.WRITE)
@@ -203,25 +223,26 @@ class TablesApi:
         rows = body.get("rows")
         if isinstance(rows, list) and any(isinstance(row, dict) and row.get("delete") for row in rows):
             permit(request.client, Verb.DELETE, domain, table)
-        return _answer(await self._service.batch(domain, table, body))
+        return _answer(request, await self._service.batch(domain, table, body))
 
     async def _delete(self, request: Request) -> Response:
         domain, table = _place(request, Verb.DELETE)
         deleted = await self._service.delete(domain, table, await _body(request), condition=_condition(request))
         if isinstance(deleted, Written):
-            return _answer(deleted)
+            return _answer(request, deleted)
         if not deleted.complete:
             return respond(deleted)
-        return Response(204, headers=(*_NO_STORE, ("rows-deleted", str(deleted.deleted))))
+        counted = () if deleted.deleted is None else (("rows-deleted", str(deleted.deleted)),)
+        return Response(204, headers=(*_NO_STORE, *counted))
 
     async def _changes(self, request: Request) -> Response:
-        domain, table = _place(request, Verb.READ)
-        return await self._streams.open(request, domain, table)
+        domain, table = _place(request, Verb.READ, "since", "wait")
+        return await self._streams.open(request, domain, table, waits=_flag(request, "wait", True))
 
     # Administration
 
     async def _walk(self, request: Request) -> Response:
-        domain, table = _place(request, Verb.ADMINISTER)
+        domain, table = _place(request, Verb.ADMINISTER, "next", "limit")
         limit = request.query_number("limit", self._config.limit_default, least=1, most=self._config.limit_max)
         return respond(await self._service.walk(domain, table, after=request.query_value("next"), limit=limit))
 
@@ -233,11 +254,30 @@ class TablesApi:
         return respond(table_openapi(self._service.table(domain, table), domain=domain))
 
 
-def _place(request: Request, verb: Verb) -> tuple[str, str]:
-    """The domain and table that a request names, where its client may do `verb`."""
+def _place(request: Request, verb: Verb, *parameters: str) -> tuple[str, str]:
+    """The domain and table that a request names, where its client may do `verb`.
+
+    Raises:
+        Unauthenticated, Forbidden: it may not.
+        InvalidInput: it has other query parameters than these: `?dryrun=1` must not declare anything.
+    """
     domain, table = request.params["domain"], request.params["table"]
     permit(request.client, verb, domain, table)
+    if request.query:
+        unknown = next((name for name, _ in request.query if name not in parameters), None)
+        if unknown is not None:
+            raise InvalidInput(f"query parameters here: {', '.join(parameters) or 'none'}", where=unknown[:NAME_SHOWN_MAX])
     return domain, table
+
+
+def _flag(request: Request, name: str, default: bool) -> bool:
+    """A query parameter that says yes or no. Raises InvalidInput."""
+    text = request.query_value(name)
+    if text is None:
+        return default
+    if text not in _FLAGS:
+        raise InvalidInput(f"{name} is 0 or 1", where=name)
+    return _FLAGS[text]
 
 
 async def _body(request: Request) -> Mapping[str, object]:
@@ -266,14 +306,15 @@ def _condition(request: Request) -> Condition | None:
     return Condition(revision=Revision(int(found[1], 16)))
 
 
-def _answer(written: Written) -> Response:
+def _answer(request: Request, written: Written) -> Response:
     if not written.applied:
-        return _not_applied(written)
+        return _not_applied(written, shown=may(request.client, Verb.READ, request.params["domain"], request.params["table"]))
     headers = (*_NO_STORE, ("etag", f'"{written.revision}"'))
     return Response(201, msgspec.json.encode({"applied": True, "revision": written.revision}), headers, "application/json")
 
 
-def _not_applied(written: Written) -> Response:
+def _not_applied(written: Written, *, shown: bool) -> Response:
+    """The refusal; the row itself is `shown` only to who could read it as well."""
     code = "condition-failed"
     kind = problem_type(code)
     members = {
@@ -282,6 +323,6 @@ def _not_applied(written: Written) -> Response:
         "status": kind.status,
         "detail": "nothing was written, since the row is not as the condition says",
         "applied": False,
-        "current": written.current,
+        **({"current": written.current} if shown else {}),
     }
     return Response(kind.status, msgspec.json.encode(members), _NO_STORE, CONTENT_TYPE)

@@ -1,17 +1,22 @@
 """Which tables there are: declarations as on record, kept in memory ready for use, and how they come, change and go.
 
-One process owns the store, so what is in memory is what is on record; every change goes to the record first. A declaration under the domain
-`*` holds for every domain: a space is made for a domain when it first writes.
+One process owns the store, so what is in memory is what is on record; every change goes to the record first, one after the other, and to
+its end whatever becomes of the caller. A declaration under the domain `*` holds for every domain: a space is made for a domain when it
+first writes.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
 
+from headwater.kernel.clock import Clock
 from headwater.kernel.errors import StorageFull
 from headwater.kernel.metrics import Metrics
+from headwater.kernel.waiting import Waiters
 from headwater.tables.config import EVERY, TablesConfig
 from headwater.tables.errors import MigrationRefused, NoSuchTable, SchemaChanged
 from headwater.tables.forecast import forecast
@@ -28,6 +33,7 @@ _log = structlog.get_logger(__name__)
 
 ATTEMPTS_MAX = 8
 LARGEST_ASKED = 5
+T = TypeVar("T")
 
 
 class Declared(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -76,9 +82,16 @@ class InUse:
 
 
 class Catalogue:
-    """The declarations of one store. For one event loop."""
+    """The declarations of one store. For one event loop.
 
-    def __init__(self, store: TableStore, config: TablesConfig, *, metrics: Metrics) -> None:
+    Attributes:
+        generation: another one after every change of what is in memory.
+        unchanged: held by whoever needs the record to stay as it is; waits for changes that are under way.
+    """
+
+    def __init__(self, store: TableStore, config: TablesConfig, *, clock: Clock, metrics: Metrics) -> None:
+        self.generation = 0
+        self.unchanged = asyncio.Lock()
         self._store = store
         self._config = config
         self._metrics = metrics
@@ -86,12 +99,27 @@ class Catalogue:
         self._declarations: dict[tuple[str, str], Declaration] = {}
         self._compiled: dict[tuple[str, str], tuple[tuple[int, int], Table, TablePlanner]] = {}
         self._in_use: dict[tuple[str, str], InUse] = {}
+        self._latencies: dict[SpaceId, tuple[Latencies, Latencies]] = {}
+        self._changed = Waiters[None](clock)
 
     async def load(self) -> None:
         """Learn what is on record. Raises what the store raises."""
         self._declarations = {(one.group, one.name): one for one in await self._store.declarations()}
+        self._compiled = {key: value for key, value in self._compiled.items() if key in self._declarations}
+        spaces = {space for one in self._declarations.values() for space in one.domains.values()}
+        self._latencies = {space: value for space, value in self._latencies.items() if space in spaces}
         self._in_use.clear()
-        self._count()
+        self._note_change()
+
+    async def refresh(self, generation: int) -> None:
+        """Learn what is on record, unless something was learnt since `generation`."""
+        async with self.unchanged:
+            if generation == self.generation:
+                await self.load()
+
+    async def change(self, wait_s: float) -> None:
+        """Return when something has changed, or after `wait_s`."""
+        await self._changed.wait(None, wait_s)
 
     def in_use(self, domain: str, name: str) -> InUse:
         """The table of a domain.
@@ -108,9 +136,10 @@ class Catalogue:
             raise NoSuchTable("this domain has declared no table of that name", where="table")
         table, planner = self._compile(declaration)
         space = declaration.domains.get(domain)
-        found = InUse(declaration, table, planner, domain, space)
-        if space is not None:  # others are as many as clients can think of
-            self._in_use[domain, name] = found
+        if space is None:  # such are as many as clients can think of
+            return InUse(declaration, table, planner, domain, None)
+        latencies = self._latencies.setdefault(space, (Latencies(), Latencies()))
+        found = self._in_use[domain, name] = InUse(declaration, table, planner, domain, space, *latencies)
         return found
 
     def schema(self, domain: str, name: str) -> Mapping[str, object]:
@@ -120,20 +149,22 @@ class Catalogue:
             raise NoSuchTable("this domain has declared no table of that name", where="table")
         return load(declaration.schema)
 
-    async def space(self, in_use: InUse) -> SpaceId:
-        """Where the rows of a table are; made now if there is none yet.
+    async def make_space(self, in_use: InUse) -> None:
+        """Make a space for the domain of a table for all, if it has none by now.
 
         Raises:
             SchemaChanged: the table is another by now.
         """
-        if in_use.space is not None:
-            return in_use.space
-        declaration = in_use.declaration
-        with_domain = msgspec.structs.replace(
-            declaration, epoch=declaration.epoch + 1, domains={**declaration.domains, in_use.domain: SpaceId(0)}
-        )
-        stored = await self._put(with_domain, replaces=declaration.epoch)
-        return stored.domains[in_use.domain]
+        await _to_its_end(self._make_space(in_use))
+
+    async def _make_space(self, in_use: InUse) -> None:
+        async with self.unchanged:
+            present = self._declarations.get((in_use.declaration.group, in_use.declaration.name))
+            if present is None or present.incarnation != in_use.declaration.incarnation:
+                raise SchemaChanged("the table was changed at the same time")
+            if in_use.domain not in present.domains:
+                domains = {**present.domains, in_use.domain: SpaceId(0)}
+                await self._put(msgspec.structs.replace(present, epoch=present.epoch + 1, domains=domains), replaces=present.epoch)
 
     def spaces_of(self, domain: str) -> Mapping[str, SpaceId]:
         """The spaces of a domain by the name of their table."""
@@ -146,27 +177,36 @@ class Catalogue:
             InvalidInput: the schema, the name or the domain breaks a rule.
             MigrationRefused: the present table cannot become this one, or it belongs to all domains.
             StorageFull: there are too many tables.
+            SchemaChanged: the record is changed again and again.
         """
-        for _ in range(ATTEMPTS_MAX):
-            group = self._group(domain)
-            self._check_scope(domain, name)
-            present = self._declarations.get((group, name))
-            if present is None and len(self._declarations) >= self._config.tables_max:
-                raise StorageFull(f"there are {self._config.tables_max} tables")
-            planned = plan(present, body, name=name, group=group, domain=domain, limits=self._config)
-            if dry_run:
-                return await self._describe(planned, domain, present)
-            if planned.outcome is not Outcome.UNCHANGED:
-                try:
-                    await self._put(planned.declaration, replaces=planned.replaces)
-                except SchemaChanged:
-                    continue
-                _log.info(
-                    "table_declared", outcome=planned.outcome.value, group=group, table=name, schema_version=planned.declaration.epoch
-                )
-            self._count_declared(planned)
-            return _declared(planned, domain)
+        if dry_run:
+            planned, present = self._plan(domain, name, body)
+            return await self._describe(planned, domain, present)
+        return await _to_its_end(self._declare(domain, name, body))
+
+    async def _declare(self, domain: str, name: str, body: Mapping[str, object]) -> Declared:
+        async with self.unchanged:
+            for _ in range(ATTEMPTS_MAX):
+                planned, _present = self._plan(domain, name, body)
+                if planned.outcome is not Outcome.UNCHANGED:
+                    try:
+                        stored = await self._put(planned.declaration, replaces=planned.replaces)
+                    except SchemaChanged:
+                        continue
+                    _log.info("table_declared", outcome=planned.outcome.value, group=stored.group, table=name, epoch=stored.epoch)
+                self._count_declared(planned)
+                return _declared(planned, domain)
         raise SchemaChanged("others declare this table at the same time")
+
+    def _plan(self, domain: str, name: str, body: Mapping[str, object]) -> tuple[Plan, Declaration | None]:
+        """What a declaration would do, and to what."""
+        group = self._group(domain)
+        self._check_scope(domain, name)
+        present = self._declarations.get((group, name))
+        planned = plan(present, body, name=name, group=group, domain=domain, limits=self._config)
+        if present is None and len(self._declarations) >= self._config.tables_max:
+            raise StorageFull(f"there are {self._config.tables_max} tables")
+        return planned, present
 
     async def drop(self, domain: str, name: str) -> None:
         """Take a table away from a domain, with its rows; under `*` from all. Nothing happens if there is none.
@@ -174,7 +214,15 @@ class Catalogue:
         Raises:
             InvalidInput: `domain` is no domain.
             MigrationRefused: the table was declared for all domains and can only be dropped for all.
+            SchemaChanged: the record is changed again and again.
         """
+        await _to_its_end(self._drop(domain, name))
+
+    async def _drop(self, domain: str, name: str) -> None:
+        async with self.unchanged:
+            await self._drop_alone(domain, name)
+
+    async def _drop_alone(self, domain: str, name: str) -> None:
         for _ in range(ATTEMPTS_MAX):
             group = self._group(domain)
             declaration = self._declarations.get((group, name))
@@ -219,13 +267,10 @@ class Catalogue:
             await self.load()
             raise SchemaChanged("the table was changed at the same time")
         self._declarations[stored.group, stored.name] = stored
-        self._in_use = {key: value for key, value in self._in_use.items() if value.declaration.epoch == self._epoch(value)}
-        self._count()
+        for domain in stored.domains:
+            self._in_use.pop((domain, stored.name), None)
+        self._note_change()
         return stored
-
-    def _epoch(self, in_use: InUse) -> int | None:
-        present = self._declarations.get((in_use.declaration.group, in_use.declaration.name))
-        return None if present is None else present.epoch
 
     def _compile(self, declaration: Declaration) -> tuple[Table, TablePlanner]:
         key = declaration.group, declaration.name
@@ -236,7 +281,9 @@ class Catalogue:
             found = self._compiled[key] = (version, table, TablePlanner(table, self._config))
         return found[1], found[2]
 
-    def _count(self) -> None:
+    def _note_change(self) -> None:
+        self.generation += 1
+        self._changed.wake_all()
         self._metrics.set(TABLES, len(self._declarations))
         self._metrics.set(SPACES, sum(len(one.domains) for one in self._declarations.values()))
 
@@ -260,3 +307,8 @@ class Catalogue:
 def _declared(planned: Plan, domain: str) -> Declared:
     schema = load(planned.declaration.schema)
     return Declared(planned.outcome.value, planned.declaration.name, domain, schema, planned.ignored, planned.steps)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Do `work` whatever becomes of the caller, so that what is in memory stays what is on record."""
+    return await asyncio.shield(asyncio.ensure_future(work))

@@ -67,16 +67,20 @@ def permit(client: Client, verb: Verb, domain: str, table: str) -> None:
         Unauthenticated: a stranger.
         Forbidden: it may not.
     """
-    assert isinstance(client, Caller)
-    rights = client.rights
-    if rights is None:
+    if may(client, verb, domain, table):
         return
-    for place in ((domain, table), (domain, EVERY), (EVERY, table), (EVERY, EVERY)):
-        if verb in rights.get(place, ()):
-            return
     if client is _STRANGER:
         raise Unauthenticated("this needs a bearer token", where="authorization")
     raise Forbidden(f"client {client.name} may not {verb.value} this table")
+
+
+def may(client: Client, verb: Verb, domain: str, table: str) -> bool:
+    """Whether `client` may do `verb` with a table of a domain."""
+    assert isinstance(client, Caller)
+    rights = client.rights
+    if rights is None:
+        return True
+    return any(verb in rights.get(place, ()) for place in ((domain, table), (domain, EVERY), (EVERY, table), (EVERY, EVERY)))
 
 
 def _caller(client: TableClientConfig) -> Caller:

@@ -28,6 +28,8 @@ ClusteringKey = NewType("ClusteringKey", bytes)
 
 FOREVER = 0
 """An expiry that never comes."""
+TTL_MAX_S = 630_720_000
+"""Longest life of a cell: twenty years of 365 days, as in Cassandra."""
 
 Stored = None | bool | int | float | str | bytes | list[Any]
 """A value as it is kept: what `headwater.tables.types` makes of JSON. None is null; sets are lists, sorted and without duplicates."""

@@ -10,8 +10,7 @@ from urllib.parse import quote
 from headwater.http.openapi import PROBLEM_SCHEMA
 from headwater.http.problems import CONTENT_TYPE as PROBLEM_TYPE
 from headwater.tables.jsonschemas import JsonSchema, or_null, sample, sent, shown
-from headwater.tables.model import Column, Discipline, Kind, Operator, Table
-from headwater.tables.schema import TTL_S_MAX
+from headwater.tables.model import TTL_MAX_S, Column, Discipline, Kind, Operator, Table
 
 _JSON = "application/json"
 _PROBLEMS: Mapping[int, str] = {
@@ -102,8 +101,11 @@ def _schemas(table: Table) -> dict[str, JsonSchema]:
     }
     if table.options.writes is Discipline.CONDITIONAL:
         found["Condition"] = _condition(table)
-        current = {"applied": {"const": False}, "current": {"description": "What is there; of a batch, per row in its order."}}
-        found["NotApplied"] = {"allOf": [_ref("Problem"), {"type": "object", "properties": current, "required": list(current)}]}
+        current = {
+            "applied": {"const": False},
+            "current": {"description": "What is there; of a batch, per row in its order. Only for who may also read."},
+        }
+        found["NotApplied"] = {"allOf": [_ref("Problem"), {"type": "object", "properties": current, "required": ["applied"]}]}
     return found
 
 
@@ -129,7 +131,7 @@ def _attributes(table: Table) -> JsonSchema:
     """What is written of a row: its key, and what is to change; null clears. Only static columns may be written without the rest."""
     properties = _key_of(table)
     properties |= {column.name: or_null(sent(column.type)) for column in (*table.statics, *table.regulars)}
-    properties["_ttl"] = {"type": "integer", "minimum": 0, "maximum": TTL_S_MAX, "description": "Seconds until it expires; 0: never."}
+    properties["_ttl"] = {"type": "integer", "minimum": 0, "maximum": TTL_MAX_S, "description": "Seconds until it expires; 0: never."}
     example = {column.name: sample(column.type) for column in table.by_name.values()}
     if not table.statics:
         return _closed(properties, required=_names((*table.hashes, *table.ranges)), examples=[example])
@@ -205,7 +207,7 @@ def _operation(
 _ANSWERS = {
     200: "As asked.",
     201: "Done, and durable.",
-    204: "Done: none of them is there any more.",
+    204: "Done: none of them is there any more. Of a range or partition `Rows-Deleted` says how many were.",
 }
 
 
@@ -358,5 +360,5 @@ def _declaration_item() -> dict[str, object]:
     return {
         "get": _operation("schema", "The schema as normalised.", {200: schema}),
         "put": _operation("declare", "Migrate the table.", answers, problems=(*_WITH_BODY, 409, 504, 507), parameters=[dry_run], **body),
-        "delete": _operation("drop", "Drop the table with the domain's rows.", {204: {}}, problems=(*_ALWAYS, 409, 504)),
+        "delete": _operation("drop", "Drop the table with the domain's rows.", {204: {}}, problems=(*_ALWAYS, 409, 504, 507)),
     }

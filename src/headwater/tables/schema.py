@@ -16,11 +16,9 @@ from typing import Protocol
 import orjson
 
 from headwater.kernel.errors import InvalidInput, TooLarge
-from headwater.tables.model import Column, ColumnType, Declaration, Discipline, Options, Role, Table
+from headwater.tables.model import TTL_MAX_S, Column, ColumnType, Declaration, Discipline, Options, Role, Table
 from headwater.tables.types import parse_type
 
-TTL_S_MAX = 630_720_000
-"""Twenty years: Cassandra's maximum."""
 NAME_CHARS_MAX = 128
 HINTS = ("compression", "updates", "durability")
 """Options of RESTBase that tell an engine how to store; none here obeys them."""
@@ -338,7 +336,7 @@ def _options(body: Mapping[str, object], limits: SchemaLimits) -> tuple[dict[str
     changes, where = _either(body, found, "changes", False)
     if not isinstance(changes, bool):
         raise InvalidInput("changes is true or false", where=where)
-    _check_number(found, "default_time_to_live", least=0, most=TTL_S_MAX)
+    _check_number(found, "default_time_to_live", least=0, most=TTL_MAX_S)
     _check_number(found, "partition_bytes_max", least=1, most=limits.partition_bytes_max)
     beside = {name: body[name] for name in BESIDE if name in body}
     return {**found, **beside}, tuple(hint for hint in HINTS if hint in found)

@@ -52,9 +52,9 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class Deleted(msgspec.Struct, frozen=True):
-    """How many rows a delete of a range removed, and whether none is left."""
+    """How many rows a delete of a range removed (None: it was of one row, which may not have been there), and whether none is left."""
 
-    deleted: int
+    deleted: int | None
     complete: bool
 
 
@@ -89,8 +89,8 @@ class Tables:
         self._clock = clock
         self._metrics = metrics
         self._tokens = tokens
-        self._catalogue = Catalogue(store, config, metrics=metrics)
-        self._quotas = Quotas(config.quotas, store, self._catalogue)
+        self._catalogue = Catalogue(store, config, clock=clock, metrics=metrics)
+        self._quotas = Quotas(config.quotas, store, self._catalogue, clock=clock)
 
     async def start(self) -> None:
         """Learn which tables there are. Raises what the store raises."""
@@ -113,6 +113,7 @@ class Tables:
     async def drop(self, domain: str, name: str) -> None:
         """Drop a table; raises as `Catalogue.drop`."""
         await self._catalogue.drop(domain, name)
+        self._quotas.forget()
 
     # Rows
 
@@ -160,17 +161,18 @@ class Tables:
         plan = in_use.planner.delete(body, space=in_use.space, condition=condition)
         if isinstance(plan, WritePlan):
             written = await self._write(domain, name, lambda again, _: _still_write(again, body, condition), single=True)
-            return written if not written.applied else Deleted(1, True)
+            return written if not written.applied else Deleted(None, True)
         if plan is None:
             return Deleted(0, True)
         options = in_use.table.options
         deleted, complete = await self._store.clear(plan, table_changes=options.changes, now_ms=self._clock.now_ms())
         self._metrics.inc(ROWS_CLEARED, deleted)
+        await self._quotas.note(domain, plan.space)
         return Deleted(deleted, complete)
 
     async def _write(self, domain: str, name: str, planned: Planned, *, single: bool) -> Written:
         began_s = self._clock.monotonic_s()
-        in_use, plan, outcome = await self._again(lambda: self._write_once(domain, name, planned))
+        in_use, plan, outcome = await self._again(domain, name, lambda: self._write_once(domain, name, planned))
         in_use.writes.add(self._clock.monotonic_s() - began_s)
         if outcome.repeated:
             self._metrics.inc(WRITES, outcome="repeated")
@@ -189,7 +191,10 @@ class Tables:
         in_use = self._catalogue.in_use(domain, name)
         now_ms = self._clock.now_ms()
         plan = planned(in_use, now_ms // 1000)
-        space = in_use.space if in_use.space is not None else await self._catalogue.space(in_use)
+        space = in_use.space
+        if space is None:  # only now, so that what is refused leaves none behind
+            await self._catalogue.make_space(in_use)
+            return await self._write_once(domain, name, planned)
         write = Write(
             space,
             plan.partition,
@@ -202,27 +207,36 @@ class Tables:
             epoch=in_use.declaration.epoch,
         )
         try:
-            return in_use, plan, await self._store.write(write, now_ms=now_ms)
+            outcome = await self._store.write(write, now_ms=now_ms)
         except PartitionFull:
             self._metrics.inc(REFUSED_FULL, limit="partition")
             raise PartitionFull(
                 "the partition has reached its ceiling; nothing was written", where=in_use.planner.partition_text(plan.partition)
             ) from None
-        except TableQuotaExceeded:
-            self._metrics.inc(REFUSED_FULL, limit="quota")
+        except StorageFull as error:
+            if not isinstance(error, TableQuotaExceeded):  # which may be found to be wrong
+                self._metrics.inc(REFUSED_FULL, limit="disk")
             raise
-        except StorageFull:
-            self._metrics.inc(REFUSED_FULL, limit="disk")
-            raise
+        await self._quotas.note(domain, space)
+        return in_use, plan, outcome
 
-    async def _again(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def _again(self, domain: str, name: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """What `attempt` returns, planned again where the table or what is left of a quota has changed."""
         for _ in range(ATTEMPTS_MAX):
+            generation = self._catalogue.generation
             try:
                 return await attempt()
             except SchemaChanged:
                 self._metrics.inc(PLANNED_AGAIN)
-                await self._catalogue.load()
-        raise SchemaChanged("the table is changed again and again; nothing was written")
+                await self._catalogue.refresh(generation)
+            except TableQuotaExceeded:
+                if not await self._quotas.count_again(domain):
+                    self._metrics.inc(REFUSED_FULL, limit="quota")
+                    raise
+        async with self._catalogue.unchanged:  # where tables are changed without end, the next change waits for this
+            if self._catalogue.in_use(domain, name).space is None:
+                raise SchemaChanged("the table is changed again and again; nothing was written")
+            return await attempt()
 
     def _current(self, in_use: InUse, partition: PartitionKey, rows: Sequence[KeyedRow]) -> Sequence[Mapping[str, object] | None]:
         now_s = self._clock.now_ms() // 1000
@@ -240,8 +254,11 @@ class Tables:
         in_use = self._catalogue.in_use(domain, name)
         if not in_use.table.options.changes:
             raise NoSuchTable("this table was declared without `changes: true`, so it has no change stream", where="table")
-        space = in_use.space if in_use.space is not None else await self._catalogue.space(in_use)
-        found = await self._store.changes(space, after, limit=limit, wait_s=wait_s)
+        if in_use.space is None:  # and reading makes none
+            if wait_s > 0:
+                await self._catalogue.change(wait_s)
+            return ChangesShown((), after, True)
+        found = await self._store.changes(in_use.space, after, limit=limit, wait_s=wait_s)
         shown = [in_use.planner.show_change(change) for change in found.changes]
         return ChangesShown(shown, found.next, found.at_end)
 

@@ -6,7 +6,7 @@ Sources: the HTML standard (server-sent events), the NDJSON convention.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
 import msgspec
 
@@ -36,8 +36,8 @@ class Streams:
         self._open = 0
         self._stopping = stopping
 
-    async def open(self, request: Request, domain: str, table: str) -> Response:
-        """The stream that `request` asks for.
+    async def open(self, request: Request, domain: str, table: str, *, waits: bool) -> Response:
+        """The stream that `request` asks for; where nothing more is there it `waits`, or ends.
 
         Raises:
             InvalidInput: a position that is none.
@@ -47,20 +47,19 @@ class Streams:
         """
         after = _position(request)
         lines = NDJSON in request.headers.get("accept", "")
-        waits = request.query_value("wait") not in ("0", "false")
-        if self._open >= self._streams_max:
-            raise Overloaded(f"{self._streams_max} change streams are being read")
-        await self._service.changes(domain, table, after, limit=1, wait_s=0)  # refusals come before the head of the answer
         body = self._encoded(domain, table, after, lines=lines, waits=waits)
+        await anext(body)  # refusals come before the head of the answer
         return Response(200, body, _NO_STORE, NDJSON if lines else EVENT_STREAM)
 
-    async def _encoded(self, domain: str, table: str, after: int, *, lines: bool, waits: bool) -> AsyncIterator[bytes]:
+    async def _encoded(self, domain: str, table: str, after: int, *, lines: bool, waits: bool) -> AsyncGenerator[bytes, None]:
         if self._open >= self._streams_max:
-            return
+            raise Overloaded(f"{self._streams_max} change streams are being read")
         self._open += 1
         self._metrics.set(STREAMS, self._open)
         encode = _as_line if lines else _as_event
         try:
+            await self._service.changes(domain, table, after, limit=1, wait_s=0)
+            yield b""  # nobody sees it: everything that could be refused has been
             async for changes in self._batches(domain, table, after, waits=waits):
                 self._metrics.inc(CHANGES_SENT, len(changes))
                 yield b"".join(map(encode, changes)) if changes else (b"\n" if lines else b":\n\n")

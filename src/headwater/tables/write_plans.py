@@ -11,12 +11,23 @@ from headwater.kernel.errors import InvalidInput, TooLarge
 from headwater.tables.column_plans import ColumnPlan, refuse_unknown
 from headwater.tables.conditions import ConditionPlanner, header_of
 from headwater.tables.errors import WrongType
-from headwater.tables.model import FOREVER, ClusteringKey, ColumnId, Condition, Kind, PartitionKey, Put, Remove, Role, Stored, Table
+from headwater.tables.model import (
+    FOREVER,
+    TTL_MAX_S,
+    ClusteringKey,
+    ColumnId,
+    Condition,
+    Kind,
+    PartitionKey,
+    Put,
+    Remove,
+    Role,
+    Stored,
+    Table,
+)
 from headwater.tables.slices import KeyPlanner
 
 TTL = "_ttl"
-TTL_MAX_S = 630_720_000
-"""Twenty years of 365 days, as in Cassandra."""
 _LONG_KINDS = (Kind.STRING, Kind.BLOB, Kind.JSON)
 _EMPTY: Mapping[ColumnId, Stored] = {}
 
