@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 import apsw
 
 from headwater.kernel.clock import Clock
+from headwater.kernel.failpoints import failpoint
 from headwater.kernel.metrics import Metrics
 from headwater.kernel.waiting import Waiters
 from headwater.sqlite import Database, Platform, StorageConfig, load_migrations
@@ -95,6 +96,7 @@ class SqliteTableStore:
 
     async def _declare(self, declaration: Declaration, replaces: int | None) -> Declaration | None:
         stored = await self.database.write(partial(catalogue.declare, declaration=declaration, replaces=replaces))
+        failpoint("tables.declared")
         if stored is not None:
             self._present.update(stored.domains.values())
         return stored
@@ -169,7 +171,9 @@ class SqliteTableStore:
         return await self._write(write, now_ms)
 
     async def _write(self, write: Write, now_ms: int) -> Outcome:
+        failpoint("tables.write")
         outcome, reserved = await self.database.write(Writing(write, self._revisions, now_ms=now_ms))
+        failpoint("tables.written")
         self._revisions.confirm(reserved)
         if write.table.options.changes:
             self._waiters.wake((write.space,))
@@ -184,6 +188,7 @@ class SqliteTableStore:
             return Clearing(slice, self._revisions, table_changes=table_changes, now_ms=now_ms)(connection)
 
         deleted, complete, reserved = await self.database.write(clear, frees_space=True)
+        failpoint("tables.cleared")
         self._revisions.confirm(reserved)
         if table_changes:
             self._waiters.wake((slice.space,))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import apsw
 
+from headwater.kernel.failpoints import failpoint
 from headwater.sqlite.queries import fetch_all, fetch_one
 from headwater.tables.engines.sqlite.keys import partition_prefix, row_key
 from headwater.tables.engines.sqlite.records import encode_change, encode_outcome, outcome_of, row_of
@@ -184,6 +185,7 @@ class Writing:
             self._store(connection, None, found.static, effect.static, sums=sums)
         if sums:
             self._check_room(connection, sums)
+        failpoint("tables.stored")
         if write.table.options.changes:
             for change in changes_of(write.partition, found, effect, revision=revision, now_ms=self._now_ms):
                 put_change(connection, write.space, change)
