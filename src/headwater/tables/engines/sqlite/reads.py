@@ -47,6 +47,7 @@ _CHANGES = """
     SELECT s.trimmed, c.sequence, c.at_ms, c.data
     FROM space AS s LEFT JOIN change AS c ON c.space = s.id AND c.sequence > ?2 WHERE s.id = ?1 ORDER BY c.sequence LIMIT ?3
 """
+_LOST = "SELECT after, until FROM lost"
 _USAGE = "SELECT rows, bytes FROM space WHERE id = ?"
 _LARGEST = "SELECT key, rows, bytes FROM partition WHERE key >= ? AND key < ? ORDER BY bytes DESC LIMIT ?"
 _SIZES = "SELECT key, length(data) FROM row WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
@@ -211,9 +212,28 @@ def read_changes(connection: apsw.Connection, space: SpaceId, after: int, *, lim
     """Changes after a position. Raises ChangesTrimmed."""
     found = fetch_all(connection, _CHANGES, (space, after, limit + 1))
     if found and after < found[0][0]:
-        raise ChangesTrimmed("older changes have been trimmed", first=found[0][0])
+        raise ChangesTrimmed(f"changes up to position {found[0][0]} have been trimmed; those after it are there", first=found[0][0])
     page = [change_of(sequence, at_ms, data) for _, sequence, at_ms, data in found[:limit] if sequence is not None]
     return Changes(page, page[-1].sequence if page else after, len(found) <= limit)
+
+
+Lost = tuple[int, int]
+"""Positions that a file gave out which was replaced by an older one: those above the first, below the second."""
+
+
+def read_lost(connection: apsw.Connection) -> Sequence[Lost]:
+    """What was lost when the file was restored."""
+    return [(after, until) for after, until in fetch_all(connection, _LOST)]
+
+
+def refuse_lost(lost: Sequence[Lost], after: int) -> None:
+    """Raise ChangesTrimmed where `after` was given for a change that was undone by restoring a backup."""
+    for last, until in lost:
+        if last < after < until:
+            raise ChangesTrimmed(
+                f"a backup was restored that is older than this position: rows are as they were then; go on from position {until}",
+                first=until,
+            )
 
 
 def read_usage(connection: apsw.Connection, space: SpaceId) -> Usage:

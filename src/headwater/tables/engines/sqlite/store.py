@@ -35,7 +35,10 @@ _NOTHING = Page((), None)
 class SqliteTableStore:
     """`TableStore` in a file. Make one with `SqliteTableStore.open`; for one event loop."""
 
-    def __init__(self, database: Database, *, revisions: Revisions, present: set[SpaceId], clock: Clock) -> None:
+    def __init__(
+        self, database: Database, *, revisions: Revisions, present: set[SpaceId], lost: Sequence[reads.Lost], clock: Clock
+    ) -> None:
+        self._lost = lost
         self.database = database
         self._reader = database.reader
         self._revisions = revisions
@@ -65,8 +68,8 @@ class SqliteTableStore:
         )
         with translated(database.reader):
             reserved = fetch_all(database.reader, "SELECT value FROM counter WHERE name = 'revision'")[0][0]
-            present = catalogue.spaces(database.reader)
-        return cls(database, revisions=Revisions(reserved), present=present, clock=clock)
+            present, lost = catalogue.spaces(database.reader), reads.read_lost(database.reader)
+        return cls(database, revisions=Revisions(reserved), present=present, lost=lost, clock=clock)
 
     async def close(self) -> None:
         """Finish what is being written, close the file."""
@@ -207,6 +210,7 @@ class SqliteTableStore:
     def _changes(self, space: SpaceId, after: int, limit: int) -> Changes:
         if space not in self._present:
             return Changes((), after, True)
+        reads.refuse_lost(self._lost, after)
         with translated(self._reader):
             return reads.read_changes(self._reader, space, after, limit=limit)
 

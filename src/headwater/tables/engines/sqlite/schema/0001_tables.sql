@@ -69,6 +69,12 @@ CREATE TABLE counter (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO counter (name, value) VALUES ('revision', 0), ('epoch', 0);
 
+-- Positions of change streams that were given by a file which a restored one has replaced: those above `after`, up to `until`.
+CREATE TABLE lost (
+    after INTEGER NOT NULL PRIMARY KEY,
+    until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- What signs the tokens of pages; made with the file.
 CREATE TABLE secret (
     name TEXT NOT NULL PRIMARY KEY,
