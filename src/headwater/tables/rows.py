@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from headwater.kernel.errors import TooLarge
 from headwater.tables.model import (
     FOREVER,
     Cell,
@@ -44,6 +45,16 @@ _order = lru_cache(maxsize=256)(order_of)
 def size_bytes(partition: PartitionKey, clustering: ClusteringKey | None, encoded: bytes) -> int:
     """What a row takes as far as quotas and ceilings go: its key and itself, without what an engine adds."""
     return len(partition) + len(clustering or b"") + len(encoded)
+
+
+def check_row(write: Write, after_bytes: int, before_bytes: int) -> None:
+    """Refuse a row that the write makes larger than rows may be; sizes are those of rows as encoded.
+
+    Raises:
+        TooLarge: it is.
+    """
+    if after_bytes > write.row_bytes_max and after_bytes > before_bytes:
+        raise TooLarge(f"a row has at most {write.row_bytes_max} bytes, as stored")
 
 
 # What is there
@@ -171,18 +182,18 @@ def carry_out(write: Write, found: Found, *, revision: Revision, now_s: int) -> 
             rows[one.clustering] = None
             continue
         if one.clustering is not None:
-            rows[one.clustering] = _put(one.cells, found.rows.get(one.clustering), one, revision, now_s)
+            rows[one.clustering] = _put(one, found.rows.get(one.clustering), revision, now_s)
         if one.statics or one.clustering is None:
             static, static_written = _put_static(one, static, revision, now_s), True
     return Effect(rows, static, static_written)
 
 
-def _put(cells: Mapping[ColumnId, Stored], before: StoredRow | None, put: Put, revision: Revision, now_s: int) -> StoredRow | None:
+def _put(put: Put, before: StoredRow | None, revision: Revision, now_s: int) -> StoredRow | None:
     present = live(before, now_s)
     marker = None if present is None else present.marker_expires_s
     if put.marker:
         marker = put.expires_s
-    kept = _merge(None if present is None else present.cells, cells, put.expires_s)
+    kept = _merge(None if present is None else present.cells, put.cells, put.expires_s)
     return StoredRow(revision, kept, marker) if kept or marker is not None else None
 
 

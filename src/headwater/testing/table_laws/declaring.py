@@ -11,6 +11,7 @@ from headwater.testing.table_laws.setting import Law, Space, TableEngine, declar
 
 
 async def a_declaration_comes_back_as_declared(engine: TableEngine) -> None:
+    """A declaration comes back as declared."""
     async with opened(engine) as t:
         ids = {"ключ": ColumnId(1), "v": ColumnId(7)}
         asked = Declaration("group", "name", 0, 0, b'{"a": 1}', ids, 8, {"en.example": SpaceId(0), "de.example": SpaceId(0)})
@@ -22,6 +23,7 @@ async def a_declaration_comes_back_as_declared(engine: TableEngine) -> None:
 
 
 async def a_declaration_replaces_only_the_epoch_that_it_names(engine: TableEngine) -> None:
+    """A declaration replaces only the epoch that it names."""
     async with opened(engine) as t:
         assert await t.store.declare(t.declaration, replaces=None) is None
         assert await t.store.declare(t.declaration, replaces=t.declaration.epoch + 1) is None
@@ -34,6 +36,7 @@ async def a_declaration_replaces_only_the_epoch_that_it_names(engine: TableEngin
 
 
 async def of_declarations_at_the_same_time_one_wins(engine: TableEngine) -> None:
+    """Of declarations at the same time one wins."""
     async with opened(engine) as t:
         asked = [Declaration("g", "new", 0, 0, b"%d" % n, {}, 1, {f"d{n}": SpaceId(0)}) for n in range(10)]
         made = [one for one in await asyncio.gather(*(t.store.declare(one, replaces=None) for one in asked)) if one is not None]
@@ -43,6 +46,7 @@ async def of_declarations_at_the_same_time_one_wins(engine: TableEngine) -> None
 
 
 async def a_domain_that_joins_gets_a_space_and_others_keep_theirs(engine: TableEngine) -> None:
+    """A domain that joins gets a space and others keep theirs."""
     async with opened(engine) as t:
         await t.put(1, v="mine")
         domains = {**t.declaration.domains, "new": SpaceId(0)}
@@ -55,6 +59,7 @@ async def a_domain_that_joins_gets_a_space_and_others_keep_theirs(engine: TableE
 
 
 async def spaces_share_nothing(engine: TableEngine) -> None:
+    """Spaces share nothing."""
     async with opened(engine, table_of(options=Options(changes=True))) as t:
         declared = await declare(t.store, t.table, "a", "b", name="other")
         spaces = [replace(t, declaration=declared, space=space) for space in declared.domains.values()]
@@ -69,6 +74,7 @@ async def spaces_share_nothing(engine: TableEngine) -> None:
 
 
 async def what_was_dropped_is_gone_at_once(engine: TableEngine) -> None:
+    """What was dropped is gone at once."""
     async with opened(engine, table_of(options=Options(changes=True), statics="s:string")) as t:
         await t.put(1, v="x", s="y")
         assert await t.store.drop(t.declaration, domain=None)
@@ -82,6 +88,7 @@ async def what_was_dropped_is_gone_at_once(engine: TableEngine) -> None:
 
 
 async def a_table_declared_again_is_empty(engine: TableEngine) -> None:
+    """A table declared again is empty."""
     async with opened(engine) as t:
         first = await t.put(1, v="x")
         await t.store.drop(t.declaration, domain=None)
@@ -97,6 +104,7 @@ async def a_table_declared_again_is_empty(engine: TableEngine) -> None:
 
 
 async def a_drop_names_the_epoch(engine: TableEngine) -> None:
+    """A drop names the epoch."""
     async with opened(engine) as t:
         await t.put(1, v="x")
         stale = msgspec.structs.replace(t.declaration, epoch=t.declaration.epoch + 1)
@@ -106,6 +114,7 @@ async def a_drop_names_the_epoch(engine: TableEngine) -> None:
 
 
 async def a_domain_leaves_without_the_others(engine: TableEngine) -> None:
+    """A domain leaves without the others."""
     async with opened(engine) as t:
         declared = await declare(t.store, t.table, "a", "b", name="other")
         a, b = (replace(t, declaration=declared, space=declared.domains[name]) for name in "ab")
@@ -123,6 +132,7 @@ async def a_domain_leaves_without_the_others(engine: TableEngine) -> None:
 
 
 async def whoever_waits_for_changes_is_woken_by_a_drop(engine: TableEngine) -> None:
+    """Whoever waits for changes is woken by a drop."""
     async with opened(engine, table_of(options=Options(changes=True))) as t:
         waiting = asyncio.ensure_future(t.store.changes(t.space, 0, limit=10, wait_s=3_600))
         await t.clock.wait_for_sleepers(1)
@@ -131,6 +141,7 @@ async def whoever_waits_for_changes_is_woken_by_a_drop(engine: TableEngine) -> N
 
 
 async def many_tables_live_beside_each_other(engine: TableEngine) -> None:
+    """Many tables live beside each other."""
     async with opened(engine) as t:
         declared = await asyncio.gather(*(declare(t.store, t.table, name=f"t{n}") for n in range(200)))
         spaces = [replace(t, declaration=one, space=one.domains["d"]) for one in declared]
@@ -140,6 +151,7 @@ async def many_tables_live_beside_each_other(engine: TableEngine) -> None:
 
 
 async def no_space_is_given_twice(engine: TableEngine) -> None:
+    """No space is given twice."""
     async with opened(engine) as t:
         seen = {t.space}
         for _ in range(5):

@@ -5,6 +5,7 @@ from headwater.testing.table_laws.setting import Law, TableEngine, opened, table
 
 
 async def a_cell_is_there_until_its_second(engine: TableEngine) -> None:
+    """A cell is there until its second."""
     async with opened(engine) as t:
         await t.put(1, v="a", ttl_s=10)
         t.clock.advance(9.999)
@@ -14,6 +15,7 @@ async def a_cell_is_there_until_its_second(engine: TableEngine) -> None:
 
 
 async def cells_expire_each_for_itself(engine: TableEngine) -> None:
+    """Cells expire each for itself."""
     async with opened(engine) as t:
         await t.put(1, v="a", ttl_s=10)
         await t.put(1, w="b", ttl_s=20)
@@ -25,6 +27,7 @@ async def cells_expire_each_for_itself(engine: TableEngine) -> None:
 
 
 async def a_later_write_replaces_the_expiry(engine: TableEngine) -> None:
+    """A later write replaces the expiry."""
     async with opened(engine) as t:
         await t.put(1, v="a", ttl_s=10)
         await t.put(1, v="b")
@@ -35,6 +38,7 @@ async def a_later_write_replaces_the_expiry(engine: TableEngine) -> None:
 
 
 async def a_write_of_another_cell_leaves_the_expiry(engine: TableEngine) -> None:
+    """A write of another cell leaves the expiry."""
     async with opened(engine) as t:
         await t.put(1, v="a", ttl_s=10)
         await t.put(1, w="b")
@@ -43,6 +47,7 @@ async def a_write_of_another_cell_leaves_the_expiry(engine: TableEngine) -> None
 
 
 async def an_inserted_row_outlives_its_cells_by_its_marker(engine: TableEngine) -> None:
+    """An inserted row outlives its cells by its marker."""
     async with opened(engine) as t:
         await t.insert(1)
         await t.put(1, v="a", ttl_s=10)
@@ -52,6 +57,7 @@ async def an_inserted_row_outlives_its_cells_by_its_marker(engine: TableEngine) 
 
 
 async def a_marker_expires(engine: TableEngine) -> None:
+    """A marker expires."""
     async with opened(engine) as t:
         await t.insert(1, ttl_s=10)
         await t.insert(2, ttl_s=10)
@@ -63,6 +69,7 @@ async def a_marker_expires(engine: TableEngine) -> None:
 
 
 async def what_has_expired_does_not_come_back(engine: TableEngine) -> None:
+    """What has expired does not come back."""
     async with opened(engine) as t:
         await t.insert(1, v="a", ttl_s=10)
         t.clock.advance(10)
@@ -73,6 +80,7 @@ async def what_has_expired_does_not_come_back(engine: TableEngine) -> None:
 
 
 async def static_cells_expire(engine: TableEngine) -> None:
+    """Static cells expire."""
     async with opened(engine, table_of(statics="s:string")) as t:
         await t.put(1, v="a", s="s", ttl_s=10)
         await t.put(1, v="b")
@@ -83,6 +91,7 @@ async def static_cells_expire(engine: TableEngine) -> None:
 
 
 async def a_partition_whose_rows_have_expired_shows_its_static_cells(engine: TableEngine) -> None:
+    """A partition whose rows have expired shows its static cells."""
     async with opened(engine, table_of(statics="s:string")) as t:
         await t.put(None, s="s")
         for first in range(0, 600, 100):
@@ -95,6 +104,7 @@ async def a_partition_whose_rows_have_expired_shows_its_static_cells(engine: Tab
 
 
 async def pages_pass_over_what_has_expired(engine: TableEngine) -> None:
+    """Pages pass over what has expired."""
     async with opened(engine) as t:
         for first in range(0, 1_000, 100):
             await t.write(*(t.put_of((key,), {"v": "x"}, ttl_s=0 if key % 333 == 0 else 10) for key in range(first, first + 100)))
@@ -106,6 +116,7 @@ async def pages_pass_over_what_has_expired(engine: TableEngine) -> None:
 
 
 async def reclaiming_takes_back_what_has_expired_and_nothing_else(engine: TableEngine) -> None:
+    """Reclaiming takes back what has expired and nothing else."""
     async with opened(engine, table_of(statics="s:string")) as t:
         await t.put(1, v="stays", s="stays")
         before = await t.usage()
@@ -125,6 +136,7 @@ async def reclaiming_takes_back_what_has_expired_and_nothing_else(engine: TableE
 
 
 async def reclaiming_changes_nothing_that_can_be_seen(engine: TableEngine) -> None:
+    """Reclaiming changes nothing that can be seen."""
     async with opened(engine, table_of(statics="s:string")) as t:
         await t.insert(1, v="a", ttl_s=10)
         await t.put(1, w="b", ttl_s=20)
@@ -136,6 +148,7 @@ async def reclaiming_changes_nothing_that_can_be_seen(engine: TableEngine) -> No
 
 
 async def reclaiming_goes_in_bounded_steps(engine: TableEngine) -> None:
+    """Reclaiming goes in bounded steps."""
     async with opened(engine) as t:
         for key in range(50):
             await t.put(key, v="x", ttl_s=10)
@@ -145,6 +158,7 @@ async def reclaiming_goes_in_bounded_steps(engine: TableEngine) -> None:
 
 
 async def write_ids_are_forgotten_when_they_are_old(engine: TableEngine) -> None:
+    """Write ids are forgotten when they are old."""
     async with opened(engine) as t:
         await t.write(t.put_of((1,), {"v": "a"}), write_id="w")
         t.clock.advance(100)

@@ -52,6 +52,7 @@ def _law(type: str, *, descending: bool) -> Law:
 
 
 async def several_range_columns_sort_one_after_the_other(engine: TableEngine) -> None:
+    """Several range columns sort one after the other."""
     async with opened(engine, table_of(ranges="r:string s:int- u:string")) as t:
         keys = [("a", 2, "x"), ("a", 1, ""), ("a", 1, "y"), ("a", -1, "z"), ("aa", 5, "x"), ("b", 0, "x")]
         for key in keys[::-1]:

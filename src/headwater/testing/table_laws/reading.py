@@ -12,6 +12,7 @@ from headwater.testing.table_laws.setting import Law, Space, TableEngine, declar
 
 
 async def a_row_comes_back_as_written(engine: TableEngine) -> None:
+    """A row comes back as written."""
     async with opened(engine) as t:
         for key, value in ((1, ""), (2, "x"), (3, "\U0001f30a\x00é"), (4, "x" * 300_000)):
             await t.put(key, v=value)
@@ -19,6 +20,7 @@ async def a_row_comes_back_as_written(engine: TableEngine) -> None:
 
 
 async def every_type_comes_back_as_written(engine: TableEngine) -> None:
+    """Every type comes back as written."""
     columns = (
         "a:blob b:int c:varint d:long e:decimal f:float g:double i:boolean j:timeuuid k:uuid l:timestamp m:json n:set<int> o:set<blob>"
     )
@@ -36,6 +38,7 @@ async def every_type_comes_back_as_written(engine: TableEngine) -> None:
 
 
 async def what_was_never_put_is_not_there(engine: TableEngine) -> None:
+    """What was never put is not there."""
     async with opened(engine) as t:
         await t.put(1, v="x")
         assert await t.get(2) is None
@@ -44,6 +47,7 @@ async def what_was_never_put_is_not_there(engine: TableEngine) -> None:
 
 
 async def a_partition_holds_only_its_own_rows(engine: TableEngine) -> None:
+    """A partition holds only its own rows."""
     async with opened(engine) as t:
         for partition in ("", "a", "aa", "a\x00", "b", "ab", "\x00"):
             for key in (1, 2):
@@ -53,6 +57,7 @@ async def a_partition_holds_only_its_own_rows(engine: TableEngine) -> None:
 
 
 async def hash_columns_do_not_run_into_each_other(engine: TableEngine) -> None:
+    """Hash columns do not run into each other."""
     async with opened(engine, table_of(hashes="h:string i:string")) as t:
         pairs = [("a", "bc"), ("ab", "c"), ("", "abc"), ("abc", "")]
         for pair in pairs:
@@ -62,6 +67,7 @@ async def hash_columns_do_not_run_into_each_other(engine: TableEngine) -> None:
 
 
 async def a_table_without_range_columns_has_one_row_per_partition(engine: TableEngine) -> None:
+    """A table without range columns has one row per partition."""
     async with opened(engine, table_of(ranges="")) as t:
         for name, value in (("a", "1"), ("b", "2"), ("a", "3")):
             await t.write(t.put_of((), {"v": value}), partition=name)
@@ -72,6 +78,7 @@ async def a_table_without_range_columns_has_one_row_per_partition(engine: TableE
 
 
 async def a_slice_is_bounded_below_and_above(engine: TableEngine) -> None:
+    """A slice is bounded below and above."""
     async with opened(engine) as t:
         for key in range(-5, 6):
             await t.put(key, v="x")
@@ -83,6 +90,7 @@ async def a_slice_is_bounded_below_and_above(engine: TableEngine) -> None:
 
 
 async def a_prefix_of_the_range_columns_is_a_slice(engine: TableEngine) -> None:
+    """A prefix of the range columns is a slice."""
     async with opened(engine, table_of(ranges="r:string s:int")) as t:
         for first in ("a", "ab", "b"):
             for second in (2, -1, 1):
@@ -93,6 +101,7 @@ async def a_prefix_of_the_range_columns_is_a_slice(engine: TableEngine) -> None:
 
 
 async def a_page_has_at_most_its_limit(engine: TableEngine) -> None:
+    """A page has at most its limit."""
     async with opened(engine) as t:
         for key in range(7):
             await t.put(key, v="x")
@@ -105,6 +114,7 @@ async def a_page_has_at_most_its_limit(engine: TableEngine) -> None:
 
 
 async def pages_follow_each_other_in_both_directions(engine: TableEngine) -> None:
+    """Pages follow each other in both directions."""
     async with opened(engine) as t:
         for key in range(23):
             await t.put(key, v="x")
@@ -114,6 +124,7 @@ async def pages_follow_each_other_in_both_directions(engine: TableEngine) -> Non
 
 
 async def paging_is_stable_under_writes(engine: TableEngine) -> None:
+    """Paging is stable under writes."""
     async with opened(engine) as t:
         for key in range(0, 40, 2):
             await t.put(key, v="x")
@@ -133,6 +144,7 @@ async def paging_is_stable_under_writes(engine: TableEngine) -> None:
 
 
 async def a_page_is_bounded_in_bytes(engine: TableEngine) -> None:
+    """A page is bounded in bytes."""
     async with opened(engine) as t:
         for key in range(6):
             await t.put(key, v="x" * 1000)
@@ -143,6 +155,7 @@ async def a_page_is_bounded_in_bytes(engine: TableEngine) -> None:
 
 
 async def long_slices_come_whole(engine: TableEngine) -> None:
+    """Long slices come whole."""
     async with opened(engine) as t:
         for first in range(0, 1_200, 100):
             await t.write(*(t.put_of((key,), {"v": f"{key}"}) for key in range(first, first + 100)))
@@ -152,6 +165,7 @@ async def long_slices_come_whole(engine: TableEngine) -> None:
 
 
 async def static_cells_come_with_every_row(engine: TableEngine) -> None:
+    """Static cells come with every row."""
     async with opened(engine, table_of(statics="s:string")) as t:
         await t.put(1, v="one")
         await t.put(2, v="two", s="shared")
@@ -161,6 +175,7 @@ async def static_cells_come_with_every_row(engine: TableEngine) -> None:
 
 
 async def static_cells_stay_in_their_partition(engine: TableEngine) -> None:
+    """Static cells stay in their partition."""
     async with opened(engine, table_of(statics="s:string")) as t:
         await t.put(1, "a", v="one", s="of a")
         await t.put(1, "b", v="two")
@@ -170,6 +185,7 @@ async def static_cells_stay_in_their_partition(engine: TableEngine) -> None:
 
 
 async def a_partition_of_nothing_but_static_cells_yields_them_once(engine: TableEngine) -> None:
+    """A partition of nothing but static cells yields them once."""
     async with opened(engine, table_of(statics="s:string")) as t:
         await t.put(None, s="alone")
         for slice in (t.slice(), t.slice(backwards=True), t.slice(limit=1)):
@@ -183,6 +199,7 @@ async def a_partition_of_nothing_but_static_cells_yields_them_once(engine: Table
 
 
 async def a_walk_meets_every_row_once(engine: TableEngine) -> None:
+    """A walk meets every row once."""
     async with opened(engine, table_of(statics="s:string")) as t:
         expected = set[tuple[object, ...]]()
         for partition in ("a", "b", "bb", "", "c" * 300):
@@ -200,6 +217,7 @@ async def a_walk_meets_every_row_once(engine: TableEngine) -> None:
 
 
 async def the_largest_partitions_come_first(engine: TableEngine) -> None:
+    """The largest partitions come first."""
     async with opened(engine) as t:
         for number, name in enumerate("abcd", 1):
             for key in range(number):
@@ -213,6 +231,7 @@ async def the_largest_partitions_come_first(engine: TableEngine) -> None:
 
 
 async def the_largest_rows_come_first_where_there_are_no_ranges(engine: TableEngine) -> None:
+    """The largest rows come first where there are no ranges."""
     async with opened(engine, table_of(ranges="")) as t:
         for number in range(20):
             await t.write(t.put_of((), {"v": "x" * 100 * number}), partition=f"{number}")
@@ -223,6 +242,7 @@ async def the_largest_rows_come_first_where_there_are_no_ranges(engine: TableEng
 
 
 async def what_is_stored_survives_closing(engine: TableEngine) -> None:
+    """What is stored survives closing."""
     if not engine.durable:
         return
     clock = ManualClock()

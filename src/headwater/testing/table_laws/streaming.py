@@ -12,6 +12,7 @@ STREAMED = Options(changes=True)
 
 
 async def every_change_is_in_the_stream_in_its_order(engine: TableEngine) -> None:
+    """Every change is in the stream in its order."""
     async with opened(engine, table_of(options=STREAMED)) as t:
         outcomes = [await t.put(1, v="a"), await t.put(1, w="b"), await t.insert(2), await t.remove(1)]
         changes = await t.changes()
@@ -28,6 +29,7 @@ async def every_change_is_in_the_stream_in_its_order(engine: TableEngine) -> Non
 
 
 async def what_changes_nothing_is_no_change(engine: TableEngine) -> None:
+    """What changes nothing is no change."""
     async with opened(engine, table_of(options=STREAMED)) as t:
         await t.remove(1)
         await t.write(t.put_of((1,), {"v": None}, marker=False))
@@ -39,6 +41,7 @@ async def what_changes_nothing_is_no_change(engine: TableEngine) -> None:
 
 
 async def clearing_the_last_cell_is_a_delete(engine: TableEngine) -> None:
+    """Clearing the last cell is a delete."""
     async with opened(engine, table_of(options=STREAMED)) as t:
         await t.put(1, v="x")
         await t.write(t.put_of((1,), {"v": None}, marker=False))
@@ -46,6 +49,7 @@ async def clearing_the_last_cell_is_a_delete(engine: TableEngine) -> None:
 
 
 async def a_batch_is_one_change_per_row(engine: TableEngine) -> None:
+    """A batch is one change per row."""
     async with opened(engine, table_of(options=STREAMED, statics="s:string")) as t:
         await t.put(3, v="x")
         outcome = await t.write(t.put_of((1,), {"v": "a", "s": "s"}), t.put_of((2,), {"v": "b"}), t.remove_of((3,)))
@@ -62,6 +66,7 @@ async def a_batch_is_one_change_per_row(engine: TableEngine) -> None:
 
 
 async def static_cells_alone_are_a_change_of_the_partition(engine: TableEngine) -> None:
+    """Static cells alone are a change of the partition."""
     async with opened(engine, table_of(options=STREAMED, statics="s:string")) as t:
         await t.put(None, s="a")
         await t.put(None, s=None)
@@ -73,12 +78,14 @@ async def static_cells_alone_are_a_change_of_the_partition(engine: TableEngine) 
 
 
 async def a_table_without_a_stream_has_no_changes(engine: TableEngine) -> None:
+    """A table without a stream has no changes."""
     async with opened(engine) as t:
         await t.put(1, v="x")
         assert await t.changes() == []
 
 
 async def a_change_is_written_with_its_row(engine: TableEngine) -> None:
+    """A change is written with its row."""
     async with opened(engine, table_of(options=STREAMED, regulars="n:int")) as t:
         writing = [asyncio.ensure_future(t.put(n % 5, f"{n % 3}", n=n)) for n in range(200)]
         position, last = 0, dict[tuple[bytes, object], object]()
@@ -93,6 +100,7 @@ async def a_change_is_written_with_its_row(engine: TableEngine) -> None:
 
 
 async def reading_goes_on_after_a_position(engine: TableEngine) -> None:
+    """Reading goes on after a position."""
     async with opened(engine, table_of(options=STREAMED)) as t:
         for key in range(10):
             await t.put(key, v="x")
@@ -106,6 +114,7 @@ async def reading_goes_on_after_a_position(engine: TableEngine) -> None:
 
 
 async def a_reader_waits_for_the_next_change(engine: TableEngine) -> None:
+    """A reader waits for the next change."""
     async with opened(engine, table_of(options=STREAMED)) as t:
         waiting = asyncio.ensure_future(t.store.changes(t.space, 0, limit=10, wait_s=3_600))
         await t.clock.wait_for_sleepers(1)
@@ -116,6 +125,7 @@ async def a_reader_waits_for_the_next_change(engine: TableEngine) -> None:
 
 
 async def a_reader_gives_up_waiting(engine: TableEngine) -> None:
+    """A reader gives up waiting."""
     async with opened(engine, table_of(options=STREAMED)) as t:
         waiting = asyncio.ensure_future(t.store.changes(t.space, 0, limit=10, wait_s=15))
         await t.clock.wait_for_sleepers(1)
@@ -125,6 +135,7 @@ async def a_reader_gives_up_waiting(engine: TableEngine) -> None:
 
 
 async def old_changes_are_trimmed_and_said_to_be(engine: TableEngine) -> None:
+    """Old changes are trimmed and said to be."""
     async with opened(engine, table_of(options=STREAMED)) as t:
         for key in range(10):
             await t.put(key, v="x")
@@ -143,6 +154,7 @@ async def old_changes_are_trimmed_and_said_to_be(engine: TableEngine) -> None:
 
 
 async def a_range_is_deleted_and_counted(engine: TableEngine) -> None:
+    """A range is deleted and counted."""
     async with opened(engine, table_of(options=STREAMED, statics="s:string")) as t:
         for key in range(10):
             await t.put(key, v="x", s="s")
@@ -156,6 +168,7 @@ async def a_range_is_deleted_and_counted(engine: TableEngine) -> None:
 
 
 async def a_delete_of_a_range_is_bounded(engine: TableEngine) -> None:
+    """A delete of a range is bounded."""
     async with opened(engine) as t:
         for key in range(10):
             await t.put(key, v="x")
@@ -165,6 +178,7 @@ async def a_delete_of_a_range_is_bounded(engine: TableEngine) -> None:
 
 
 async def a_delete_of_a_partition_takes_its_static_cells_at_last(engine: TableEngine) -> None:
+    """A delete of a partition takes its static cells at last."""
     async with opened(engine, table_of(options=STREAMED, statics="s:string")) as t:
         for key in range(3):
             await t.put(key, v="x", s="s")
@@ -178,6 +192,7 @@ async def a_delete_of_a_partition_takes_its_static_cells_at_last(engine: TableEn
 
 
 async def what_has_expired_is_not_counted_as_deleted(engine: TableEngine) -> None:
+    """What has expired is not counted as deleted."""
     async with opened(engine, table_of(options=STREAMED)) as t:
         for key in range(6):
             await t.put(key, v="x", ttl_s=10 if key % 2 else 0)

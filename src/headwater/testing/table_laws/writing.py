@@ -17,6 +17,7 @@ def _where(t: Space, name: str, operator: Operator, *operands: Stored) -> Condit
 
 
 async def what_a_put_does_not_name_stays(engine: TableEngine) -> None:
+    """What a put does not name stays."""
     async with opened(engine) as t:
         await t.put(1, v="a", w="b", tags=["x"])
         await t.put(1, w="c")
@@ -24,6 +25,7 @@ async def what_a_put_does_not_name_stays(engine: TableEngine) -> None:
 
 
 async def null_clears_a_cell(engine: TableEngine) -> None:
+    """Null clears a cell."""
     async with opened(engine) as t:
         await t.put(1, v="a", w="b", tags=["x"])
         await t.put(1, v=None, tags=None, w="c")
@@ -31,6 +33,7 @@ async def null_clears_a_cell(engine: TableEngine) -> None:
 
 
 async def a_row_that_was_only_updated_goes_with_its_last_cell(engine: TableEngine) -> None:
+    """A row that was only updated goes with its last cell."""
     async with opened(engine) as t:
         await t.put(1, v="a", w="b")
         await t.write(t.put_of((1,), {"v": None}, marker=False))
@@ -41,6 +44,7 @@ async def a_row_that_was_only_updated_goes_with_its_last_cell(engine: TableEngin
 
 
 async def a_row_that_was_inserted_stays_without_cells(engine: TableEngine) -> None:
+    """A row that was inserted stays without cells."""
     async with opened(engine) as t:
         await t.insert(1)
         assert await t.get(1) == {}
@@ -50,12 +54,14 @@ async def a_row_that_was_inserted_stays_without_cells(engine: TableEngine) -> No
 
 
 async def an_update_with_nulls_only_makes_no_row(engine: TableEngine) -> None:
+    """An update with nulls only makes no row."""
     async with opened(engine) as t:
         assert (await t.write(t.put_of((1,), {"v": None}, marker=False))).applied
         assert await t.get(1) is None and await t.usage() == Usage(0, 0)
 
 
 async def static_cells_alone_make_no_row(engine: TableEngine) -> None:
+    """Static cells alone make no row."""
     async with opened(engine, table_of(statics="s:string")) as t:
         await t.put(1, s="x")
         assert await t.get(1) is None
@@ -65,6 +71,7 @@ async def static_cells_alone_make_no_row(engine: TableEngine) -> None:
 
 
 async def a_removed_row_is_gone_and_starts_anew(engine: TableEngine) -> None:
+    """A removed row is gone and starts anew."""
     async with opened(engine, table_of(statics="s:string")) as t:
         await t.insert(1, v="a", w="b", s="s")
         assert (await t.remove(1)).applied and (await t.remove(1)).applied and (await t.remove(2)).applied
@@ -74,6 +81,7 @@ async def a_removed_row_is_gone_and_starts_anew(engine: TableEngine) -> None:
 
 
 async def revisions_of_a_row_rise_and_are_never_given_twice(engine: TableEngine) -> None:
+    """Revisions of a row rise and are never given twice."""
     async with opened(engine) as t:
         given: list[Revision] = []
         for turn in range(6):
@@ -89,6 +97,7 @@ async def revisions_of_a_row_rise_and_are_never_given_twice(engine: TableEngine)
 
 
 async def a_row_shows_the_revision_of_its_last_write(engine: TableEngine) -> None:
+    """A row shows the revision of its last write."""
     async with opened(engine) as t:
         for outcome in (await t.put(1, v="a"), await t.put(1, w="b")):
             last = outcome.revision
@@ -100,6 +109,7 @@ async def a_row_shows_the_revision_of_its_last_write(engine: TableEngine) -> Non
 
 
 async def a_row_is_made_once_if_it_must_not_exist(engine: TableEngine) -> None:
+    """A row is made once if it must not exist."""
     async with opened(engine) as t:
         assert (await t.put_if(1, ABSENT, v="a")).applied
         refused = await t.put_if(1, ABSENT, v="b")
@@ -110,6 +120,7 @@ async def a_row_is_made_once_if_it_must_not_exist(engine: TableEngine) -> None:
 
 
 async def a_row_that_has_expired_does_not_exist(engine: TableEngine) -> None:
+    """A row that has expired does not exist."""
     async with opened(engine) as t:
         first = await t.put(1, v="a", ttl_s=10)
         t.clock.advance(10)
@@ -121,6 +132,7 @@ async def a_row_that_has_expired_does_not_exist(engine: TableEngine) -> None:
 
 
 async def a_revision_must_be_the_present_one(engine: TableEngine) -> None:
+    """A revision must be the present one."""
     async with opened(engine) as t:
         first = await t.put(1, v="a")
         second = await t.put_if(1, Condition(revision=first.revision), v="b")
@@ -133,6 +145,7 @@ async def a_revision_must_be_the_present_one(engine: TableEngine) -> None:
 
 
 async def a_remove_has_conditions_too(engine: TableEngine) -> None:
+    """A remove has conditions too."""
     async with opened(engine) as t:
         first = await t.put(1, v="a")
         assert not (await t.remove(1, condition=Condition(revision=Revision(1)))).applied
@@ -142,6 +155,7 @@ async def a_remove_has_conditions_too(engine: TableEngine) -> None:
 
 
 async def predicates_compare_as_the_type_does(engine: TableEngine) -> None:
+    """Predicates compare as the type does."""
     async with opened(engine, table_of(regulars="v:string n:int d:decimal e:set<int>")) as t:
         await t.insert(1, n=9, d="10.0", v="b", e=[1, 2])
         holding: list[tuple[str, Operator, tuple[Stored, ...]]] = [
@@ -167,6 +181,7 @@ async def predicates_compare_as_the_type_does(engine: TableEngine) -> None:
 
 
 async def null_equals_null_and_compares_with_nothing_else(engine: TableEngine) -> None:
+    """Null equals null and compares with nothing else."""
     async with opened(engine) as t:
         await t.put(1, v="a")
         assert (await t.put_if(1, _where(t, "w", Operator.EQ, None), v="b")).applied
@@ -182,6 +197,7 @@ async def null_equals_null_and_compares_with_nothing_else(engine: TableEngine) -
 
 
 async def conditions_see_static_cells(engine: TableEngine) -> None:
+    """Conditions see static cells."""
     async with opened(engine, table_of(statics="s:string")) as t:
         await t.put(None, s="open")
         assert (await t.put_if(1, _where(t, "s", Operator.EQ, "open"), v="a")).applied, "also where the row is not there"
@@ -191,6 +207,7 @@ async def conditions_see_static_cells(engine: TableEngine) -> None:
 
 
 async def all_parts_of_a_condition_must_hold(engine: TableEngine) -> None:
+    """All parts of a condition must hold."""
     async with opened(engine) as t:
         first = await t.put(1, v="a", w="b")
         both = (*_where(t, "v", Operator.EQ, "a").predicates, *_where(t, "w", Operator.EQ, "x").predicates)
@@ -201,6 +218,7 @@ async def all_parts_of_a_condition_must_hold(engine: TableEngine) -> None:
 
 
 async def of_writes_that_replace_the_same_revision_one_wins(engine: TableEngine) -> None:
+    """Of writes that replace the same revision one wins."""
     async with opened(engine) as t:
         first = await t.put(1, v="first")
         done = await asyncio.gather(*(t.put_if(1, Condition(revision=first.revision), v=f"{n}") for n in range(30)))
@@ -209,6 +227,7 @@ async def of_writes_that_replace_the_same_revision_one_wins(engine: TableEngine)
 
 
 async def counting_by_compare_and_set_loses_nothing(engine: TableEngine) -> None:
+    """Counting by compare and set loses nothing."""
     async with opened(engine, table_of(regulars="n:int")) as t:
         await t.put(1, n=0)
 
@@ -228,6 +247,7 @@ async def counting_by_compare_and_set_loses_nothing(engine: TableEngine) -> None
 
 
 async def a_batch_writes_all_of_its_rows_under_one_revision(engine: TableEngine) -> None:
+    """A batch writes all of its rows under one revision."""
     async with opened(engine, table_of(statics="s:string")) as t:
         await t.put(3, v="old")
         outcome = await t.write(t.put_of((1,), {"v": "a"}), t.put_of((2,), {"v": "b", "s": "s"}), t.remove_of((3,)))
@@ -238,6 +258,7 @@ async def a_batch_writes_all_of_its_rows_under_one_revision(engine: TableEngine)
 
 
 async def a_batch_is_refused_as_a_whole(engine: TableEngine) -> None:
+    """A batch is refused as a whole."""
     async with opened(engine) as t:
         await t.put(2, v="there")
         refused = await t.write(
@@ -254,6 +275,7 @@ async def a_batch_is_refused_as_a_whole(engine: TableEngine) -> None:
 
 
 async def batches_become_visible_as_a_whole(engine: TableEngine) -> None:
+    """Batches become visible as a whole."""
     async with opened(engine) as t:
         await t.write(*(t.put_of((key,), {"v": "0"}) for key in range(10)))
         torn = False
@@ -278,6 +300,7 @@ async def batches_become_visible_as_a_whole(engine: TableEngine) -> None:
 
 
 async def a_repeat_of_a_write_gets_its_first_outcome(engine: TableEngine) -> None:
+    """A repeat of a write gets its first outcome."""
     async with opened(engine) as t:
         first = await t.write(t.put_of((1,), {"v": "a"}, condition=ABSENT), write_id="w")
         await t.put(1, v="b")
@@ -287,6 +310,7 @@ async def a_repeat_of_a_write_gets_its_first_outcome(engine: TableEngine) -> Non
 
 
 async def a_repeat_of_a_refused_write_is_refused_the_same(engine: TableEngine) -> None:
+    """A repeat of a refused write is refused the same."""
     async with opened(engine, table_of(statics="s:string")) as t:
         await t.put(1, v="a", tags=["x", "y"], s="s")
         first = await t.write(t.put_of((1,), {"v": "b"}, condition=ABSENT), write_id="w")
@@ -298,6 +322,7 @@ async def a_repeat_of_a_refused_write_is_refused_the_same(engine: TableEngine) -
 
 
 async def a_write_id_stands_for_one_write_of_one_partition(engine: TableEngine) -> None:
+    """A write id stands for one write of one partition."""
     async with opened(engine) as t:
         await t.write(t.put_of((1,), {"v": "a"}), write_id="w", digest=b"1")
         await raises(WriteIdReused, t.write(t.put_of((1,), {"v": "b"}), write_id="w", digest=b"2"))
@@ -307,6 +332,7 @@ async def a_write_id_stands_for_one_write_of_one_partition(engine: TableEngine) 
 
 
 async def repeats_at_the_same_time_are_done_once(engine: TableEngine) -> None:
+    """Repeats at the same time are done once."""
     async with opened(engine, table_of(regulars="v:string")) as t:
         done = await asyncio.gather(*(t.write(t.put_of((1,), {"v": "a"}, condition=ABSENT), write_id="w") for _ in range(10)))
         assert all(outcome.applied for outcome in done) and sum(not outcome.repeated for outcome in done) == 1
@@ -314,6 +340,7 @@ async def repeats_at_the_same_time_are_done_once(engine: TableEngine) -> None:
 
 
 async def a_write_that_failed_has_no_outcome(engine: TableEngine) -> None:
+    """A write that failed has no outcome."""
     async with opened(engine) as t:
         t.partition_bytes_max = 10
         await raises(PartitionFull, t.write(t.put_of((1,), {"v": "a" * 100}), write_id="w"))
@@ -326,6 +353,7 @@ async def a_write_that_failed_has_no_outcome(engine: TableEngine) -> None:
 
 
 async def a_partition_stops_growing_at_its_ceiling(engine: TableEngine) -> None:
+    """A partition stops growing at its ceiling."""
     async with opened(engine) as t:
         await _stops_growing(t, (1,))
         t.partition_bytes_max = (await t.store.largest(t.space, limit=1))[0].usage.size_bytes + 100
@@ -336,6 +364,7 @@ async def a_partition_stops_growing_at_its_ceiling(engine: TableEngine) -> None:
 
 
 async def a_row_of_a_table_without_ranges_stops_growing_at_the_ceiling(engine: TableEngine) -> None:
+    """A row of a table without ranges stops growing at the ceiling."""
     async with opened(engine, table_of(ranges="")) as t:
         await _stops_growing(t, ())
 
@@ -353,6 +382,7 @@ async def _stops_growing(t: Space, key: tuple[Stored, ...]) -> None:
 
 
 async def a_space_keeps_within_its_quota_of_rows(engine: TableEngine) -> None:
+    """A space keeps within its quota of rows."""
     async with opened(engine) as t:
         t.room = Usage(2, 1 << 40)
         await t.put(1, "a", v="x")
@@ -366,6 +396,7 @@ async def a_space_keeps_within_its_quota_of_rows(engine: TableEngine) -> None:
 
 
 async def a_space_keeps_within_its_quota_of_bytes(engine: TableEngine) -> None:
+    """A space keeps within its quota of bytes."""
     async with opened(engine) as t:
         await t.put(1, v="x" * 500)
         t.room = Usage(1 << 40, (await t.usage()).size_bytes + 100)
@@ -376,6 +407,7 @@ async def a_space_keeps_within_its_quota_of_bytes(engine: TableEngine) -> None:
 
 
 async def usage_is_what_the_rows_take(engine: TableEngine) -> None:
+    """Usage is what the rows take."""
     async with opened(engine, table_of(statics="s:string")) as t:
         assert await t.usage() == Usage(0, 0)
         await t.put(1, v="x" * 100)
@@ -393,6 +425,7 @@ async def usage_is_what_the_rows_take(engine: TableEngine) -> None:
 
 
 async def a_write_planned_with_another_declaration_is_refused(engine: TableEngine) -> None:
+    """A write planned with another declaration is refused."""
     async with opened(engine) as t:
         await t.put(1, v="a")
         changed = await t.store.declare(t.declaration, replaces=t.declaration.epoch)
@@ -405,6 +438,7 @@ async def a_write_planned_with_another_declaration_is_refused(engine: TableEngin
 
 
 async def a_column_that_is_added_again_shows_nothing_of_the_old_one(engine: TableEngine) -> None:
+    """A column that is added again shows nothing of the old one."""
     async with opened(engine, table_of(regulars="v:string w:string")) as t:
         await t.put(1, v="old", w="kept")
         t.table = table_of(regulars="w:string")
