@@ -456,7 +456,9 @@ def test_every_route_is_described_with_all_its_answers() -> None:
     routes = TablesApi(service, Streams(service, stopping=asyncio.Event(), metrics=metrics, streams_max=1), CONFIG).routes()
     table = made(REVISIONS, changes=True)
     described = {(path, method): operation["responses"].keys() for path, method, operation in operations(table)}
-    expected = {(route.path.format(domain="en.example", table="t"), route.method.lower()): route for route in routes}
+    expected = {
+        (route.path.format(domain="en.example", table="t"), route.method.lower()): route for route in routes if "{table}" in route.path
+    }
     assert described.keys() == expected.keys()
     for at, route in expected.items():
         assert {str(status) for status in route.statuses} <= described[at], at

@@ -11,7 +11,7 @@ from headwater.http.problems import CONTENT_TYPE, problem_type
 from headwater.kernel.errors import InvalidInput
 from headwater.tables.clients import may, permit
 from headwater.tables.column_plans import NAME_SHOWN_MAX
-from headwater.tables.config import TablesConfig, Verb
+from headwater.tables.config import EVERY, TablesConfig, Verb
 from headwater.tables.model import Condition, Revision
 from headwater.tables.openapi import table_openapi
 from headwater.tables.service import Tables, Written
@@ -53,7 +53,7 @@ class TablesApi:
 
     def routes(self) -> Sequence[Route]:
         """All operations."""
-        return (*self._declarations(), *self._rows(), *self._administration())
+        return (*self._declarations(), *self._rows(), *self._administration(), *self._overviews())
 
     def _declarations(self) -> tuple[Route, ...]:
         dry_run = ("query", "dry_run", "`1`: say what would happen, do nothing.")
@@ -174,6 +174,7 @@ class TablesApi:
                 parameters=(
                     ("query", "next", "The token of the page before."),
                     ("query", "limit", f"Most rows of the page, 1 to {self._config.limit_max}."),
+                    ("query", "as", "`writes`: each item is the `attributes` of a write; all together they make these rows again."),
                 ),
             ),
             Route(
@@ -189,6 +190,25 @@ class TablesApi:
                 self._openapi,
                 "The description of this table, with its columns. Verb: `read`.",
                 {200: "an OpenAPI 3.1 document", **_COMMON},
+            ),
+        )
+
+    def _overviews(self) -> tuple[Route, ...]:
+        return (
+            Route(
+                "GET",
+                "/v1/{domain}/tables",
+                self._list,
+                "The tables of a domain that the client may read. Verb: `read`.",
+                {
+                    200: "`{tables: [{table, all_domains}]}`, by name; `all_domains`: it was declared under `*`",
+                    400: "the domain has no valid name",
+                    404: "the domain belongs to no storage group",
+                    **_CLIENTS,
+                },
+            ),
+            Route(
+                "GET", "/v1/status", self._status, "What all tables take together, and how many partitions are full.", {200: "the status"}
             ),
         )
 
@@ -242,9 +262,13 @@ class TablesApi:
     # Administration
 
     async def _walk(self, request: Request) -> Response:
-        domain, table = _place(request, Verb.ADMINISTER, "next", "limit")
+        domain, table = _place(request, Verb.ADMINISTER, "next", "limit", "as")
         limit = request.query_number("limit", self._config.limit_default, least=1, most=self._config.limit_max)
-        return respond(await self._service.walk(domain, table, after=request.query_value("next"), limit=limit))
+        shown_as = request.query_value("as") or "rows"
+        if shown_as not in ("rows", "writes"):
+            raise InvalidInput("as is rows or writes", where="as")
+        after, as_writes = request.query_value("next"), shown_as == "writes"
+        return respond(await self._service.walk(domain, table, after=after, limit=limit, as_writes=as_writes))
 
     async def _stats(self, request: Request) -> Response:
         return respond(await self._service.stats(*_place(request, Verb.ADMINISTER)))
@@ -252,6 +276,16 @@ class TablesApi:
     async def _openapi(self, request: Request) -> Response:
         domain, table = _place(request, Verb.READ)
         return respond(table_openapi(self._service.table(domain, table), domain=domain))
+
+    async def _list(self, request: Request) -> Response:
+        domain = request.params["domain"]
+        shown = [one for one in self._service.tables_of(domain) if may(request.client, Verb.READ, domain, one.table)]
+        if not shown:  # who may read nothing there learns as much from a domain that has tables
+            permit(request.client, Verb.READ, domain, EVERY)
+        return respond({"tables": shown})
+
+    async def _status(self, request: Request) -> Response:
+        return respond(await self._service.status())
 
 
 def _place(request: Request, verb: Verb, *parameters: str) -> tuple[str, str]:

@@ -60,6 +60,13 @@ class Declared(msgspec.Struct, frozen=True, omit_defaults=True):
     dry_run: bool = False
 
 
+class Listed(msgspec.Struct, frozen=True):
+    """A table that a domain can use; `all_domains`: since it was declared for all."""
+
+    table: str
+    all_domains: bool
+
+
 @dataclass(slots=True)
 class InUse:
     """A table of a domain, ready for use.
@@ -165,6 +172,22 @@ class Catalogue:
             if in_use.domain not in present.domains:
                 domains = {**present.domains, in_use.domain: SpaceId(0)}
                 await self._put(msgspec.structs.replace(present, epoch=present.epoch + 1, domains=domains), replaces=present.epoch)
+
+    def tables_of(self, domain: str) -> Sequence[Listed]:
+        """The tables that a domain can use, by name; under `*` those that all can.
+
+        Raises:
+            InvalidInput: `domain` is no domain.
+            NoSuchDomain: no storage group holds it.
+        """
+        group = self._group(domain)
+        own = [one.name for one in self._declarations.values() if one.group == group and domain in one.domains and domain != EVERY]
+        shared = [one.name for one in self._declarations.values() if one.group == EVERY]
+        return sorted([Listed(name, False) for name in own] + [Listed(name, True) for name in shared], key=lambda one: one.table)
+
+    def counts(self) -> tuple[int, int]:
+        """How many declarations there are, and how many spaces."""
+        return len(self._declarations), sum(len(one.domains) for one in self._declarations.values())
 
     def spaces_of(self, domain: str) -> Mapping[str, SpaceId]:
         """The spaces of a domain by the name of their table."""
@@ -284,8 +307,9 @@ class Catalogue:
     def _note_change(self) -> None:
         self.generation += 1
         self._changed.wake_all()
-        self._metrics.set(TABLES, len(self._declarations))
-        self._metrics.set(SPACES, sum(len(one.domains) for one in self._declarations.values()))
+        tables, spaces = self.counts()
+        self._metrics.set(TABLES, tables)
+        self._metrics.set(SPACES, spaces)
 
     # What is answered
 

@@ -342,10 +342,16 @@ def _walk() -> JsonSchema:
     parameters = [
         {"name": "next", "in": "query", "description": "The token of the page before.", "schema": {"type": "string"}},
         {"name": "limit", "in": "query", "description": "Most rows of the page.", "schema": {"type": "integer", "minimum": 1}},
+        {
+            "name": "as",
+            "in": "query",
+            "description": "`writes`: items are the attributes of writes; together they make these rows again.",
+            "schema": {"enum": ["rows", "writes"]},
+        },
     ]
     page: JsonSchema = {
         "type": "object",
-        "properties": {"items": {"type": "array", "items": _ref("Row")}, "next": {"type": "string"}},
+        "properties": {"items": {"type": "array", "items": {"anyOf": [_ref("Row"), _ref("Attributes")]}}, "next": {"type": "string"}},
         "required": ["items"],
     }
     return _operation("walk", "Rows of all partitions, page by page.", {200: page}, parameters=parameters)

@@ -87,6 +87,10 @@ class TableStore(Protocol):
         """What a space takes; nothing, of one that has been dropped."""
         ...
 
+    async def total(self) -> Usage:
+        """Administration: what all spaces take that have not been dropped."""
+        ...
+
     async def largest(self, space: SpaceId, *, limit: int) -> Sequence[PartitionUsage]:
         """Administration: the largest partitions, largest first."""
         ...

@@ -12,19 +12,21 @@ import msgspec
 from headwater.kernel.clock import Clock
 from headwater.kernel.errors import StorageFull
 from headwater.kernel.metrics import Metrics
-from headwater.tables.catalogue import Catalogue, Declared, InUse
+from headwater.tables.catalogue import Catalogue, Declared, InUse, Listed
 from headwater.tables.config import TablesConfig
 from headwater.tables.errors import NoSuchTable, PartitionFull, SchemaChanged, TableQuotaExceeded
 from headwater.tables.metrics import ANSWER_ROWS, PLANNED_AGAIN, REFUSED_FULL, ROWS_CLEARED, ROWS_READ, ROWS_WRITTEN, WRITES
-from headwater.tables.model import Condition, KeyedRow, Outcome, PartitionKey, Remove, Table, Write
+from headwater.tables.model import Condition, KeyedRow, Outcome, PartitionKey, Remove, SpaceId, Table, Write
 from headwater.tables.planner import WritePlan
 from headwater.tables.ports import TableStore
 from headwater.tables.quotas import Quotas
+from headwater.tables.rewriting import RowWrites
 from headwater.tables.showing import revision_text
 from headwater.tables.tokens import Tokens
 
 ATTEMPTS_MAX = 8
 LARGEST_SHOWN = 10
+FULL_COUNTED_MAX = 1000
 T = TypeVar("T")
 Planned = Callable[[InUse, int], WritePlan]
 """Plans a write of a table, given the time in seconds."""
@@ -80,6 +82,22 @@ class Stats(msgspec.Struct, frozen=True):
     write_p99_s: float | None
 
 
+class Status(msgspec.Struct, frozen=True):
+    """How much there is in all.
+
+    Attributes:
+        tables, spaces: declarations, and pairs of one and a domain that uses it.
+        rows, bytes: of all spaces.
+        full_partitions: those that refused a write since the process began and have taken none since; counted up to `FULL_COUNTED_MAX`.
+    """
+
+    tables: int
+    spaces: int
+    rows: int
+    bytes: int
+    full_partitions: int
+
+
 class Tables:
     """The tables of all domains. For one event loop."""
 
@@ -89,6 +107,7 @@ class Tables:
         self._clock = clock
         self._metrics = metrics
         self._tokens = tokens
+        self._full: set[tuple[SpaceId, PartitionKey]] = set()
         self._catalogue = Catalogue(store, config, clock=clock, metrics=metrics)
         self._quotas = Quotas(config.quotas, store, self._catalogue, clock=clock)
 
@@ -166,6 +185,7 @@ class Tables:
             return Deleted(0, True)
         options = in_use.table.options
         deleted, complete = await self._store.clear(plan, table_changes=options.changes, now_ms=self._clock.now_ms())
+        self._full.discard((plan.space, plan.partition))
         self._metrics.inc(ROWS_CLEARED, deleted)
         await self._quotas.note(domain, plan.space)
         return Deleted(deleted, complete)
@@ -209,6 +229,8 @@ class Tables:
         try:
             outcome = await self._store.write(write, now_ms=now_ms)
         except PartitionFull:
+            if len(self._full) < FULL_COUNTED_MAX:
+                self._full.add((space, plan.partition))
             self._metrics.inc(REFUSED_FULL, limit="partition")
             raise PartitionFull(
                 "the partition has reached its ceiling; nothing was written", where=in_use.planner.partition_text(plan.partition)
@@ -217,6 +239,8 @@ class Tables:
             if not isinstance(error, TableQuotaExceeded):  # which may be found to be wrong
                 self._metrics.inc(REFUSED_FULL, limit="disk")
             raise
+        if self._full and outcome.applied:
+            self._full.discard((space, plan.partition))
         await self._quotas.note(domain, space)
         return in_use, plan, outcome
 
@@ -264,16 +288,29 @@ class Tables:
 
     # Administration
 
-    async def walk(self, domain: str, name: str, *, after: str | None, limit: int) -> Answer:
-        """Rows of all partitions, from where the token `after` ended. Raises as `query`."""
+    async def walk(self, domain: str, name: str, *, after: str | None, limit: int, as_writes: bool = False) -> Answer:
+        """Rows of all partitions, from where the token `after` ended; or the writes that make them again. Raises as `query`."""
         in_use = self._catalogue.in_use(domain, name)
         if in_use.space is None:
             return Answer(())
         place = None if after is None else in_use.planner.walk_place(after, space=in_use.space, tokens=self._tokens)
         now_s = self._clock.now_ms() // 1000
         found = await self._store.walk(in_use.space, place, limit=limit, now_s=now_s)
-        items = [in_use.planner.show_walked(partition, row, now_s) for partition, row in found.rows]
+        if as_writes:
+            items = RowWrites(in_use.table).of(found.rows, now_s)
+        else:
+            items = [in_use.planner.show_walked(partition, row, now_s) for partition, row in found.rows]
         return Answer(items, None if found.last is None else in_use.planner.walk_token(found.last, space=in_use.space, tokens=self._tokens))
+
+    def tables_of(self, domain: str) -> Sequence[Listed]:
+        """The tables of a domain; raises as `Catalogue.tables_of`."""
+        return self._catalogue.tables_of(domain)
+
+    async def status(self) -> Status:
+        """How much there is. Raises what the store raises."""
+        total = await self._store.total()
+        tables, spaces = self._catalogue.counts()
+        return Status(tables, spaces, total.rows, total.size_bytes, len(self._full))
 
     async def stats(self, domain: str, name: str) -> Stats:
         """What a table takes and how it performs. Raises as `query`."""

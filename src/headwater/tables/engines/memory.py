@@ -163,6 +163,10 @@ class MemoryTableStore:
         kept = self._space(space)
         return Usage(0, 0) if kept is None else _sum(_usage(key, partition) for key, partition in kept.partitions.items())
 
+    async def total(self) -> Usage:
+        """Counted."""
+        return _sum(iter([await self.usage(space) for one in await self.declarations() for space in one.domains.values()]))
+
     async def largest(self, space: SpaceId, *, limit: int) -> Sequence[PartitionUsage]:
         """Sorted."""
         kept = self._space(space)

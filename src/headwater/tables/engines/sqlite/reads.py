@@ -33,6 +33,7 @@ from headwater.tables.rows import live
 LOOP_ROWS = 200  # of a slice that is read on the event loop
 LOOP_EXPIRED_ROWS = 200  # that it may pass over
 WALK_ROWS = 5_000  # read in one snapshot of a walk
+WALK_BYTES = 4 * 1024 * 1024  # of rows in a page of a walk, the last one aside
 SIZES = 20_000  # read in one snapshot when the largest rows are looked for
 
 _POINT = "SELECT data, NULL FROM row WHERE key = ?"
@@ -49,6 +50,7 @@ _CHANGES = """
 """
 _LOST = "SELECT after, until FROM lost"
 _USAGE = "SELECT rows, bytes FROM space WHERE id = ?"
+_TOTAL = "SELECT coalesce(sum(rows), 0), coalesce(sum(bytes), 0) FROM space WHERE incarnation IS NOT NULL"
 _LARGEST = "SELECT key, rows, bytes FROM partition WHERE key >= ? AND key < ? ORDER BY bytes DESC LIMIT ?"
 _SIZES = "SELECT key, length(data) FROM row WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
 
@@ -161,22 +163,23 @@ def snapshot(connection: apsw.Connection) -> Iterator[None]:
 
 
 def walk(connection: apsw.Connection, space: SpaceId, after: Place | None, *, limit: int, now_s: int) -> Walked:
-    """A page of a walk: at most `limit` rows, out of at most `WALK_ROWS` that are looked at."""
+    """A page of a walk: at most `limit` rows, out of at most `WALK_ROWS` that are looked at, and none beyond `WALK_BYTES`."""
     rows: list[tuple[PartitionKey, KeyedRow]] = []
     last: Place | None = None
+    taken_bytes = 0
     with snapshot(connection):
-        for passed, (place, row) in enumerate(_walked(connection, space, after, now_s)):
-            if len(rows) == limit or passed == WALK_ROWS:
+        for passed, (place, row, row_bytes) in enumerate(_walked(connection, space, after, now_s)):
+            if len(rows) == limit or passed == WALK_ROWS or taken_bytes >= WALK_BYTES:
                 return Walked(rows, last)
-            last = place
+            last, taken_bytes = place, taken_bytes + row_bytes
             if row is not None:
                 rows.append((place[0], row))
     return Walked(rows, None)
 
 
-def _walked(connection: apsw.Connection, space: SpaceId, after: Place | None, now_s: int) -> Iterator[tuple[Place, KeyedRow | None]]:
-    """Every row beyond a place, None where it has expired; a partition with nothing but a static row yields that where it ends."""
-    low, partition, static, has_row = space_prefix(space), None, None, False
+def _walked(connection: apsw.Connection, space: SpaceId, after: Place | None, now_s: int) -> Iterator[tuple[Place, KeyedRow | None, int]]:
+    """Every row beyond a place, and its bytes; None where it has expired. A partition with only a static row yields that at its end."""
+    low, partition, static, has_row, static_bytes = space_prefix(space), None, None, False, 0
     if after is not None:
         partition, clustering = after
         prefix = partition_prefix(space, partition)
@@ -188,16 +191,16 @@ def _walked(connection: apsw.Connection, space: SpaceId, after: Place | None, no
             _, here, clustering = split(key)
             if here != partition:
                 if partition is not None and static is not None and not has_row:
-                    yield (partition, None), KeyedRow(None, None, static)
+                    yield (partition, None), KeyedRow(None, None, static), static_bytes
                 partition, static, has_row = here, None, False
             row = live(row_of(data), now_s)
             if clustering is None:
-                static = row
+                static, static_bytes = row, len(data)
             else:
                 has_row = has_row or row is not None
-                yield (here, clustering), None if row is None else KeyedRow(clustering, row, static)
+                yield (here, clustering), None if row is None else KeyedRow(clustering, row, static), len(data)
     if partition is not None and static is not None and not has_row:
-        yield (partition, None), KeyedRow(None, None, static)
+        yield (partition, None), KeyedRow(None, None, static), static_bytes
 
 
 def _static(connection: apsw.Connection, prefix: bytes, now_s: int) -> StoredRow | None:
@@ -240,6 +243,11 @@ def read_usage(connection: apsw.Connection, space: SpaceId) -> Usage:
     """What is counted of a space."""
     found = fetch_one(connection, _USAGE, (space,))
     return Usage(0, 0) if found is None else Usage(*found)
+
+
+def read_total(connection: apsw.Connection) -> Usage:
+    """What is counted of all spaces."""
+    return Usage(*fetch_all(connection, _TOTAL)[0])
 
 
 def largest_partitions(connection: apsw.Connection, space: SpaceId, *, limit: int) -> list[PartitionUsage]:

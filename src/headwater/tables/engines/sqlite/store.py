@@ -154,6 +154,10 @@ class SqliteTableStore:
         with translated(self._reader):
             return reads.read_usage(self._reader, space)
 
+    async def total(self) -> Usage:
+        """In the background."""
+        return await self.database.read(reads.read_total)
+
     async def largest(self, space: SpaceId, *, limit: int) -> Sequence[PartitionUsage]:
         """In the background: counted partitions are sorted; where each is one row, all rows are looked at, in pieces."""
         if space not in self._present:
