@@ -77,6 +77,7 @@ class InUse:
         domain: whose rows.
         space: where they are; None while a domain of a table for all has written nothing.
         reads, writes: how long operations took.
+        gone: set once the space has been dropped.
     """
 
     declaration: Declaration
@@ -86,6 +87,7 @@ class InUse:
     space: SpaceId | None
     reads: Latencies = field(default_factory=Latencies)
     writes: Latencies = field(default_factory=Latencies)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Catalogue:
@@ -106,7 +108,7 @@ class Catalogue:
         self._declarations: dict[tuple[str, str], Declaration] = {}
         self._compiled: dict[tuple[str, str], tuple[tuple[int, int], Table, TablePlanner]] = {}
         self._in_use: dict[tuple[str, str], InUse] = {}
-        self._latencies: dict[SpaceId, tuple[Latencies, Latencies]] = {}
+        self._kept: dict[SpaceId, tuple[Latencies, Latencies, asyncio.Event]] = {}
         self._changed = Waiters[None](clock)
 
     async def load(self) -> None:
@@ -114,7 +116,8 @@ class Catalogue:
         self._declarations = {(one.group, one.name): one for one in await self._store.declarations()}
         self._compiled = {key: value for key, value in self._compiled.items() if key in self._declarations}
         spaces = {space for one in self._declarations.values() for space in one.domains.values()}
-        self._latencies = {space: value for space, value in self._latencies.items() if space in spaces}
+        for space in self._kept.keys() - spaces:
+            self._kept.pop(space)[2].set()
         self._in_use.clear()
         self._note_change()
 
@@ -145,8 +148,10 @@ class Catalogue:
         space = declaration.domains.get(domain)
         if space is None:  # such are as many as clients can think of
             return InUse(declaration, table, planner, domain, None)
-        latencies = self._latencies.setdefault(space, (Latencies(), Latencies()))
-        found = self._in_use[domain, name] = InUse(declaration, table, planner, domain, space, *latencies)
+        kept = self._kept.get(space)
+        if kept is None:  # which outlives migrations
+            kept = self._kept[space] = Latencies(), Latencies(), asyncio.Event()
+        found = self._in_use[domain, name] = InUse(declaration, table, planner, domain, space, *kept)
         return found
 
     def schema(self, domain: str, name: str) -> Mapping[str, object]:

@@ -310,6 +310,8 @@ class Write:
         write_id: given by the client: a repeat gets the outcome of the first; None: none.
         digest: of what the write asks for, so that a `write_id` used for something else is recognised.
         partition_bytes_max: ceiling of the partition's size after the write; only a write that makes it larger is refused.
+        row_bytes_max: the most that a row may take, as `headwater.tables.rows.encode_row` has it; only a write that makes it larger is
+            refused.
         room: the most that the space may take after the write; only a write that makes it larger is refused.
     """
 
@@ -322,6 +324,7 @@ class Write:
     write_id: str | None = None
     digest: bytes = b""
     epoch: int = field(kw_only=True)
+    row_bytes_max: int = field(kw_only=True, default=1 << 62)
 
 
 @dataclass(frozen=True, slots=True)

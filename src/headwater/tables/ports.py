@@ -59,6 +59,7 @@ class TableStore(Protocol):
 
         Raises:
             SchemaChanged: the declaration of the space is not the one the write was planned with; plan again.
+            TooLarge: a row would be larger than rows may be.
             PartitionFull: the partition would pass its ceiling.
             TableQuotaExceeded: the space would pass its room.
             WriteIdReused: the `write_id` was used for something else.

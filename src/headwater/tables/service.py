@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from headwater.kernel.clock import Clock
+from headwater.kernel.concurrency import run_until
 from headwater.kernel.errors import StorageFull
 from headwater.kernel.metrics import Metrics
 from headwater.tables.catalogue import Catalogue, Declared, InUse, Listed
@@ -225,6 +226,7 @@ class Tables:
             plan.write_id,
             plan.digest,
             epoch=in_use.declaration.epoch,
+            row_bytes_max=int(self._config.row_bytes_max),
         )
         try:
             outcome = await self._store.write(write, now_ms=now_ms)
@@ -282,7 +284,9 @@ class Tables:
             if wait_s > 0:
                 await self._catalogue.change(wait_s)
             return ChangesShown((), after, True)
-        found = await self._store.changes(in_use.space, after, limit=limit, wait_s=wait_s)
+        found = await run_until(in_use.gone, self._store.changes(in_use.space, after, limit=limit, wait_s=wait_s))
+        if found is None:
+            raise NoSuchTable("the table has been dropped", where="table")
         shown = [in_use.planner.show_change(change) for change in found.changes]
         return ChangesShown(shown, found.next, found.at_end)
 

@@ -28,7 +28,7 @@ from headwater.tables.model import (
     Walked,
     Write,
 )
-from headwater.tables.rows import Effect, Found, carry_out, changes_of, encode_row, first_expiry, live, refusal, size_bytes
+from headwater.tables.rows import Effect, Found, carry_out, changes_of, check_row, encode_row, first_expiry, live, refusal, size_bytes
 
 
 @dataclass(slots=True)
@@ -259,7 +259,7 @@ class MemoryTableStore:
         if space is None:
             return []
         if after < space.trimmed:
-            raise ChangesTrimmed("older changes have been trimmed", first=space.trimmed)
+            raise ChangesTrimmed(f"changes up to position {space.trimmed} have been trimmed; those after it are there", first=space.trimmed)
         return [change for change in space.changes if change.sequence > after]
 
     # Upkeep
@@ -310,6 +310,9 @@ def _sum(usages: Iterator[Usage]) -> Usage:
 
 def _check_room(write: Write, space: _Space, before: _Partition, after: _Partition) -> None:
     """Only what grows is refused."""
+    for clustering, row in after.stored():
+        was_there = before.static if clustering is None else before.rows.get(clustering)
+        check_row(write, len(encode_row(row)), 0 if was_there is None else len(encode_row(was_there)))
     was, becomes = _usage(write.partition, before), _usage(write.partition, after)
     if becomes.size_bytes > was.size_bytes and becomes.size_bytes > write.partition_bytes_max:
         raise PartitionFull("the partition has reached its ceiling", where="partition")

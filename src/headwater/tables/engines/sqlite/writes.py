@@ -14,7 +14,7 @@ from headwater.tables.engines.sqlite.keys import partition_prefix, row_key
 from headwater.tables.engines.sqlite.records import encode_change, encode_outcome, outcome_of, row_of
 from headwater.tables.errors import PartitionFull, SchemaChanged, TableQuotaExceeded, WriteIdReused
 from headwater.tables.model import FOREVER, Change, ClusteringKey, Outcome, Revision, SpaceId, StoredRow, Usage, Write
-from headwater.tables.rows import Found, carry_out, changes_of, encode_row, first_expiry, refusal
+from headwater.tables.rows import Found, carry_out, changes_of, check_row, encode_row, first_expiry, refusal
 
 RESERVED_US = 60_000_000
 
@@ -213,6 +213,7 @@ class Writing:
         if before is None and after is None:
             return
         data_bytes = store_row(connection, row_key(self._prefix, clustering), before=before, after=after)
+        check_row(self._write, data_bytes, self._stored_bytes.get(clustering, 0))
         key_bytes = len(self._write.partition) + len(clustering or b"")
         came, went = after is not None, before is not None
         sums.size_bytes += came * (key_bytes + data_bytes) - went * (key_bytes + self._stored_bytes.get(clustering, 0))
