@@ -9,7 +9,6 @@ from typing import Protocol
 
 from headwater.tables.model import (
     Changes,
-    ClusteringKey,
     Declaration,
     Outcome,
     Page,

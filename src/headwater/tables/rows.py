@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 from headwater.kernel.errors import TooLarge
-from headwater.kernel.errors import TooLarge
 from headwater.tables.model import (
     FOREVER,
     Cell,
@@ -46,16 +45,6 @@ _order = lru_cache(maxsize=256)(order_of)
 def size_bytes(partition: PartitionKey, clustering: ClusteringKey | None, encoded: bytes) -> int:
     """What a row takes as far as quotas and ceilings go: its key and itself, without what an engine adds."""
     return len(partition) + len(clustering or b"") + len(encoded)
-
-
-def check_row(write: Write, after_bytes: int, before_bytes: int) -> None:
-    """Refuse a row that the write makes larger than rows may be; sizes are those of rows as encoded.
-
-    Raises:
-        TooLarge: it is.
-    """
-    if after_bytes > write.row_bytes_max and after_bytes > before_bytes:
-        raise TooLarge(f"a row has at most {write.row_bytes_max} bytes, as stored")
 
 
 def check_row(write: Write, after_bytes: int, before_bytes: int) -> None:
