@@ -5,7 +5,6 @@ product fail the same comparison.
 """
 
 import asyncio
-import shutil
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from headwater.sqlite import Platform, StorageConfig, connections
 from headwater.sqlite import metrics as sqlite_metrics
 from headwater.sqlite.writer import Item, Writer
 from headwater.testing.clock import ManualClock
-from headwater.testing.faults import Disk, Event, FaultVfs, Loss, Mark, power_cut
+from headwater.testing.faults import Disk, Event, FaultVfs, Mark, broken_images
 from headwater.testing.sessions_world import SPACE, SessionsWorld
 
 CI_IMAGES = 2_000
@@ -127,21 +126,11 @@ async def _verify(image: Path, allowed: dict[int, list[State]]) -> None:
 
 def _check_images(journal: Sequence[Event], images: int, directory: Path, *, seed: int) -> list[str]:
     """Build and verify that many images; returns those that sessions did not survive."""
-    lot = Random(seed)
-    losses = list(Loss)
-    opened = next(index for index, event in enumerate(journal) if isinstance(event, Mark))
-    failures: list[str] = []
-    for number in range(images):
-        image = directory / f"image-{number}"
-        image.mkdir()
-        at = lot.randrange(opened + 1, len(journal) + 1)
-        power_cut(journal, at=at, loss=losses[number % len(losses)], lot=lot, into=image)
-        try:
-            asyncio.run(_verify(image, _allowed(journal[:at])))
-        except Exception as error:  # a torn database fails in any way it likes
-            failures.append(f"image {number}, {losses[number % len(losses)]}, cut at {at}: {error!r}")
-        shutil.rmtree(image)
-    return failures
+
+    def verify(image: Path, past: Sequence[Event]) -> None:
+        asyncio.run(_verify(image, _allowed(past)))
+
+    return broken_images(journal, images=images, directory=directory, lot=Random(seed), verify=verify)
 
 
 def test_sessions_survive_power_cuts(tmp_path: Path) -> None:

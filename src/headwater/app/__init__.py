@@ -7,7 +7,8 @@ sessions_process    the process of sessions, which loads no other service; `supe
 sessions_config     what that process reads of the file; `sessions_files` is backup, restore and keys
 hardening       no core dumps, no swap; `descriptors` as many open files as connections need
 tls             TLS of all listeners of a process, read at the start and again
-roles           what a role is; `events_role`, `propagation_role`, `purging_role` and `console_role` build one each from `surroundings`
+roles           what a role is; `events_role`, `propagation_role`, `purging_role`, `tables_role` and `console_role` build
+                one each from `surroundings`
 storage         the data directory and its files
 maintenance     upkeep of the log
 config          the whole file, with `logging_config`; `checking` finds what a start would refuse

@@ -21,6 +21,7 @@ from headwater.propagation.config import PropagationConfig
 from headwater.purging.config import PurgingConfig
 from headwater.sessions.config import SessionsConfig
 from headwater.sqlite.config import StorageConfig
+from headwater.tables.config import TablesConfig
 
 _WIKI_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -37,6 +38,7 @@ class HeadwaterConfig(Section, frozen=True):
     propagation: Annotated[PropagationConfig, doc("Propagation and the pages API.")] = PropagationConfig()
     purging: Annotated[PurgingConfig, doc("Caches and how they are purged.")] = PurgingConfig()
     sessions: Annotated[SessionsConfig, doc("Sessions.")] = SessionsConfig()
+    tables: Annotated[TablesConfig, doc("Tables.")] = TablesConfig()
     console: Annotated[ConsoleConfig, doc("The status page.")] = ConsoleConfig()
     clients: Annotated[
         tuple[ClientConfig, ...], doc("Who may call. Without any, every caller on this machine may do everything, and no other is let in.")
@@ -52,6 +54,7 @@ class HeadwaterConfig(Section, frozen=True):
             "propagation": self.propagation.listen,
             "purging": self.purging.listen,
             "sessions": self.sessions.listen,
+            "tables": self.tables.listen,
             "console": self.console.listen,
         }
 

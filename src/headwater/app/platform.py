@@ -21,12 +21,12 @@ from headwater.app.roles import Loop, Role
 from headwater.app.running import OnReady, closed_in_time, drained_in_time, serve_until_stopped
 from headwater.app.storage import opened_log, owned_directory
 from headwater.app.surroundings import Surroundings
+from headwater.app.tables_role import start_tables
 from headwater.app.tending import keep_memory_tidy, watch_loop
 from headwater.app.tls import credentials_of, listener_of, use_credentials
 from headwater.http.application import application
-from headwater.http.auth import Clients, demand_clients
+from headwater.http.auth import Authenticator, Clients, demand_clients
 from headwater.http.certificates import Credentials
-from headwater.http.config import parse_listen
 from headwater.http.listening import Listener
 from headwater.kernel.clock import Clock
 from headwater.kernel.concurrency import run_until
@@ -36,10 +36,16 @@ from headwater.kernel.ids import Ids
 from headwater.kernel.metrics import Metrics
 from headwater.purging.ports import ServedSeq
 from headwater.sqlite import shorten_thread_switches
+from headwater.tables.clients import Callers
 
 HTTP_SECTION = "http"
 
 _logger = structlog.get_logger(__name__)
+
+
+def callers_of(role: str, config: HeadwaterConfig) -> Authenticator:
+    """Who may call a role: its own clients, or those that roles share. Raises InvalidConfig."""
+    return Callers(config.tables) if role == "tables" else Clients(config.clients)
 
 
 @dataclass(slots=True)
@@ -79,7 +85,7 @@ class Platform:
             data_dir = stack.enter_context(owned_directory(Path(self.config.data_dir)))
             log = await stack.enter_async_context(opened_log(self.config, data_dir, clock=self.clock, metrics=self.metrics))
             await log.declare(event_stream_specs(self.config))
-            around = Surroundings(self.config, data_dir, log, self.clock, self.ids, self.metrics, log.not_writable)
+            around = Surroundings(self.config, data_dir, log, self.clock, self.ids, self.metrics, log.not_writable, self.stop)
             roles = await run_until(self.stop, self._start(around, stack))
             if roles is None:  # a start may be long, where the index of known ids has to be made again
                 _logger.info("stopped", while_starting=True)
@@ -113,6 +119,8 @@ class Platform:
                 return role
             case "purging":
                 return await start_purging(around, self._served)
+            case "tables":
+                return await start_tables(around)
             case "console":
                 return await start_console(around)
             case _:
@@ -127,7 +135,7 @@ class Platform:
                 role=role.name,
                 metrics=self.metrics,
                 readiness=role.readiness,
-                clients=self.config.clients,
+                clients=callers_of(role.name, self.config),
                 limits=limits,
                 clock=self.clock,
             )
@@ -138,17 +146,17 @@ class Platform:
         """Read configuration and certificates again and take over what can change at once; a wrong one changes nothing."""
         try:
             config = configuration.reload()
-            clients = Clients(config.clients)
-            for listen in self.config.listens().values():  # what is bound stays bound until the next start
-                demand_clients(parse_listen(listen)[0], clients)
+            callers = [callers_of(listener.app.role, config) for listener in self._listening]
+            for listener, found_callers in zip(self._listening, callers, strict=True):  # what is bound stays bound until the next start
+                demand_clients(listener.host, found_callers)
             credentials = credentials_of(config.http, clock=self.clock, where=HTTP_SECTION)
         except HeadwaterError as error:
             self.metrics.inc(RELOADS, result="refused")
             _logger.error("config_refused", where=error.where, detail=error.detail)
             return
         found = differences(self.config, config)
-        for listener in self._listening:
-            listener.app.clients = clients
+        for listener, found_callers in zip(self._listening, callers, strict=True):
+            listener.app.clients = found_callers
             use_credentials(listener, credentials)
         self.metrics.inc(RELOADS, result="applied")
         _logger.info("config_reloaded", applied=found.at_once, at_next_start=found.at_next_start)

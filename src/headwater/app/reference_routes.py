@@ -21,6 +21,8 @@ from headwater.purging.api import PurgingApi
 from headwater.sessions.api import SessionsApi
 from headwater.sessions.config import SessionsConfig
 from headwater.sessions.metrics import METRICS as SESSIONS
+from headwater.tables.api import TablesApi
+from headwater.tables.config import TablesConfig
 
 INTRODUCTION = """Every role describes its own operations under `/openapi.json`. `{x}` stands for one percent-encoded segment of the
 path, `{x*}` for the rest of it, slashes included. Errors are [problems](errors.md).
@@ -47,6 +49,7 @@ def roles() -> dict[str, Sequence[Route]]:
         "propagation": propagation_routes(nothing),
         "purging": PurgingApi(nothing).routes(),
         "console": ConsoleApi(nothing).routes(),
+        "tables": TablesApi(nothing, nothing, TablesConfig()).routes(),
         "sessions": SessionsApi(nothing, SessionsConfig(), metrics=Metrics(SESSIONS), clock=SystemClock()).routes(),
     }
 

@@ -11,7 +11,7 @@ from headwater.app import tls
 from headwater.app.config import HeadwaterConfig
 from headwater.kernel.config import Section
 
-AT_ONCE = ("clients", "logging", *(f"http.tls.{option}" for option in tls.AT_ONCE))
+AT_ONCE = ("clients", "logging", "tables.clients", *(f"http.tls.{option}" for option in tls.AT_ONCE))
 """Options, with everything below them, that a running process takes over."""
 
 

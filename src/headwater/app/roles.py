@@ -8,7 +8,7 @@ from headwater.http.messages import ReadinessCheck, Route
 from headwater.kernel.concurrency import run_until
 from headwater.kernel.errors import InvalidInput
 
-ROLES = ("events", "propagation", "purging", "console")
+ROLES = ("events", "propagation", "purging", "tables", "console")
 """Every role that shares a process with others, in the order in which they start."""
 
 SESSIONS = "sessions"

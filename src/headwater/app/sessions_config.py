@@ -20,7 +20,7 @@ from headwater.sessions.config import SessionsConfig
 from headwater.sqlite.config import StorageConfig
 
 DATA_DIR = "./headwater-data"
-OTHERS = frozenset({"log", "wikis", "events", "propagation", "purging", "console", "clients", "http"})
+OTHERS = frozenset({"log", "wikis", "events", "propagation", "purging", "tables", "console", "clients", "http"})
 """Sections that only other processes read."""
 
 

@@ -15,6 +15,7 @@ from headwater.sqlite.lock import DirectoryLock
 LOG_FILE = "log.sqlite"
 SEEN_IDS_FILE = "events.sqlite"
 BODIES_FILE = "bodies.sqlite"
+TABLES_FILE = "tables.sqlite"
 
 
 def shard_file(wiki: str) -> str:

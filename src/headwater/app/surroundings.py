@@ -1,7 +1,8 @@
 """What every role is built with: the configuration, the log, and the ports of the kernel."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from headwater.app.config import HeadwaterConfig
@@ -17,6 +18,7 @@ class Surroundings:
 
     Attributes:
         not_writable: why nothing can be appended to the log, or None: a readiness check.
+        stopping: set when the process is told to stop, before it drains.
     """
 
     config: HeadwaterConfig
@@ -26,3 +28,4 @@ class Surroundings:
     ids: Ids
     metrics: Metrics
     not_writable: Callable[[], Awaitable[str | None]]
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)

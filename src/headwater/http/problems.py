@@ -50,6 +50,16 @@ ROOM_PROBLEMS: dict[str, ProblemType] = {
     "session-revoked": ProblemType(409, "The session was revoked"),
     "quota-exceeded": ProblemType(507, "A quota is used up"),
     "too-many-misses": ProblemType(429, "Too much was asked for that is not there"),
+    "wrong-type": ProblemType(422, "A value is not of its column's type"),
+    "invalid-paging-token": ProblemType(400, "The paging token is not valid here"),
+    "no-such-table": ProblemType(404, "There is no such table"),
+    "no-such-domain": ProblemType(404, "There is no such domain"),
+    "migration-refused": ProblemType(409, "The table cannot become what is declared"),
+    "schema-changed": ProblemType(409, "The table was changed meanwhile"),
+    "partition-full": ProblemType(507, "The partition is full"),
+    "table-quota-exceeded": ProblemType(507, "A quota is used up"),
+    "write-id-reused": ProblemType(409, "The write_id belongs to another write"),
+    "changes-trimmed": ProblemType(410, "The changes asked for are gone"),
     "keys-unusable": ProblemType(500, "The service keys cannot be used"),
 }
 """Status and title of the error codes that single rooms add."""

@@ -2,7 +2,7 @@
 
 errors          the error tree: every error that leaves a room
 clock, ids      time and randomness, as ports
-concurrency     tasks beside each other: the first of several, until the stop, in slices
+concurrency     tasks beside each other: the first of several, until the stop, in slices; `waiting` for what comes next
 config          types of the sections; `configfile` reads the file, `configtree` knows where a value stands, `configschema` describes
 units           `30s`, `64KiB`
 metrics         the catalogue: each metric declared once

@@ -5,6 +5,5 @@ admission       what every engine refuses, pure
 retention       when records may go, pure
 progress        how far a group may say it is while work finishes out of order
 scanning        a partition read to its end
-waiting         readers of the embedded engines that wait for a next record
 engines         memory and sqlite; `config` and `metrics` as in every room
 """

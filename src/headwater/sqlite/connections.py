@@ -13,7 +13,7 @@ BUSY_TIMEOUT_MS = 5_000
 STATEMENTS_CACHED = 100
 
 
-def open_writer(path: Path, *, config: StorageConfig, vfs: str | None) -> apsw.Connection:
+def open_writer(path: Path, *, config: StorageConfig, vfs: str | None, page_bytes: int | None = None) -> apsw.Connection:
     """The one connection that writes: WAL, an fsync in every commit, checkpoints only when asked for.
 
     SQLite's own checkpoint after a commit swallows the error of a failed fsync; the writer therefore makes checkpoints itself.
@@ -22,6 +22,8 @@ def open_writer(path: Path, *, config: StorageConfig, vfs: str | None) -> apsw.C
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     connection = apsw.Connection(str(path), flags=flags, vfs=vfs, statementcachesize=STATEMENTS_CACHED)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    if page_bytes is not None:
+        connection.pragma("page_size", page_bytes)  # of a file that is there already it changes nothing
     mode = connection.pragma("journal_mode", "wal")
     assert mode == "wal", f"{path} cannot use a write-ahead log: {mode}"
     connection.pragma("synchronous", SYNCHRONOUS)

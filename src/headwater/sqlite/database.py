@@ -30,12 +30,19 @@ T = TypeVar("T")
 
 
 def _prepare(
-    path: Path, migrations: Sequence[Migration], *, config: StorageConfig, platform: Platform, ballast: Ballast, now_ms: int
+    path: Path,
+    migrations: Sequence[Migration],
+    *,
+    config: StorageConfig,
+    platform: Platform,
+    ballast: Ballast,
+    now_ms: int,
+    page_bytes: int | None,
 ) -> apsw.Connection:
     """The writing connection to a file of the present format. On a full disk the ballast makes room for what opening itself needs."""
     with translated(file=path.name):
         try:
-            connection = _open_migrated(path, migrations, config=config, platform=platform, now_ms=now_ms)
+            connection = _open_migrated(path, migrations, config=config, platform=platform, now_ms=now_ms, page_bytes=page_bytes)
             ballast.hold()
             return connection
         except apsw.Error as error:
@@ -44,13 +51,13 @@ def _prepare(
             if not isinstance(translate(error), StorageFull) or not ballast.exists():
                 raise
         ballast.release()
-        return _open_migrated(path, migrations, config=config, platform=platform, now_ms=now_ms)
+        return _open_migrated(path, migrations, config=config, platform=platform, now_ms=now_ms, page_bytes=page_bytes)
 
 
 def _open_migrated(
-    path: Path, migrations: Sequence[Migration], *, config: StorageConfig, platform: Platform, now_ms: int
+    path: Path, migrations: Sequence[Migration], *, config: StorageConfig, platform: Platform, now_ms: int, page_bytes: int | None
 ) -> apsw.Connection:
-    connection = open_writer(path, config=config, vfs=platform.vfs)
+    connection = open_writer(path, config=config, vfs=platform.vfs, page_bytes=page_bytes)
     try:
         migrate(connection, migrations, now_ms=now_ms)
     except BaseException:
@@ -101,6 +108,7 @@ class Database:
         clock: Clock | None = None,
         config: StorageConfig | None = None,
         platform: Platform | None = None,
+        page_bytes: int | None = None,
     ) -> Self:
         """Open or create the file, bring it to the present format, and start its writer.
 
@@ -112,6 +120,7 @@ class Database:
             clock: for intervals and durations.
             config: sizes and limits.
             platform: what tests replace of the operating system.
+            page_bytes: page size of a new file, None for SQLite's own.
 
         Raises:
             FormatTooNew: a newer program made the file.
@@ -124,7 +133,9 @@ class Database:
             return open_reader(path, config=config, vfs=platform.vfs)
 
         ballast = Ballast(path, config.ballast_bytes, platform.allocate)
-        prepare = partial(_prepare, path, migrations, config=config, platform=platform, ballast=ballast, now_ms=clock.now_ms())
+        prepare = partial(
+            _prepare, path, migrations, config=config, platform=platform, ballast=ballast, now_ms=clock.now_ms(), page_bytes=page_bytes
+        )
         connection = await asyncio.to_thread(prepare)
         writer = Writer(connection, name=name, config=config, metrics=metrics, clock=clock, platform=platform, ballast=ballast)
         return cls(path, writer=writer, reader=open_another(), open_another=open_another, waiting_max=config.waiting_writes_max)

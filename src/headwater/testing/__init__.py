@@ -1,6 +1,7 @@
 """For tests: the laws that every engine passes, a clock that tests move, fakes.
 
 log_laws            of the port `Log`; `body_laws` and `checkpoint_laws` of the stores of propagation
+table_laws          of the stores of tables; `linearizability` of what several callers saw of a row
 session_laws        of the port of sessions; `sessions_world` is the service on a clock that a test moves
 clock, ids          time that a test moves, ids that it can predict
 faults              a disk that counts, remembers and fails

@@ -10,9 +10,10 @@
 
 import errno
 import os
+import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import count, pairwise
@@ -258,6 +259,30 @@ def power_cut(journal: Sequence[Event], *, at: int, loss: Loss, lot: Lot, into: 
             durable.pop(file, None)
     for file, content in durable.items():
         (into / file).write_bytes(content)
+
+
+def broken_images(
+    journal: Sequence[Event], *, images: int, directory: Path, lot: Lot, verify: Callable[[Path, Sequence[Event]], None]
+) -> list[str]:
+    """Build that many disks out of a recording, all kinds of losses in turn, and verify each; returns those that failed.
+
+    The power fails at any event after the first mark. `verify` is given the disk and what had happened by then; it raises where the disk is
+    not what it has to be.
+    """
+    losses = list(Loss)
+    first = next(index for index, event in enumerate(journal) if isinstance(event, Mark))
+    failures: list[str] = []
+    for number in range(images):
+        image = directory / f"image-{number}"
+        image.mkdir()
+        loss, at = losses[number % len(losses)], first + 1 + lot.randrange(len(journal) - first)
+        power_cut(journal, at=at, loss=loss, lot=lot, into=image)
+        try:
+            verify(image, journal[:at])
+        except Exception as error:  # a torn database fails in any way it likes
+            failures.append(f"image {number}, {loss}, cut at {at}: {error!r}")
+        shutil.rmtree(image)
+    return failures
 
 
 def _survivors(changes: Sequence[Write | Truncate], loss: Loss, lot: Lot) -> Iterable[Write | Truncate]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from headwater.kernel.clock import Clock
 from headwater.kernel.errors import Fenced, HeadwaterError, InvalidInput, NotFound, OffsetTrimmed, OutcomeUnknown
+from headwater.kernel.waiting import Waiters
 from headwater.log.admission import Limits, check_all, check_call, check_name, check_spec, partition_number, record_bytes, refusal
 from headwater.log.model import (
     BEFORE_FIRST,
@@ -31,7 +32,6 @@ from headwater.log.model import (
     StreamSpec,
 )
 from headwater.log.retention import IdleTimer, Maintained, RetentionRules, TrustedClock
-from headwater.log.waiting import Waiters
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ class MemoryLog:
         self._partitions: dict[PartitionId, _Partition] = {}
         self._groups: dict[GroupName, _Group] = {}
         self._epochs: dict[OwnedName, int] = {}
-        self._waiters = Waiters(clock)
+        self._waiters = Waiters[PartitionId](clock)
         self._faults: deque[_Fault] = deque()
 
     # Faults

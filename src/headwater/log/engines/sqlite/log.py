@@ -19,6 +19,7 @@ import structlog
 from headwater.kernel.clock import Clock
 from headwater.kernel.errors import Corrupted, NotFound, Overloaded
 from headwater.kernel.metrics import Metrics
+from headwater.kernel.waiting import Waiters
 from headwater.log import metrics as m
 from headwater.log.admission import Limits, check_all, check_call, check_name, partition_number, refusal
 from headwater.log.engines.sqlite import reads, upkeep, writes
@@ -39,7 +40,6 @@ from headwater.log.model import (
     StreamSpec,
 )
 from headwater.log.retention import IdleTimer, Maintained, RetentionRules, TrustedClock
-from headwater.log.waiting import Waiters
 from headwater.sqlite import Database, Platform, StorageConfig, load_migrations
 from headwater.sqlite.errors import translated
 
@@ -87,7 +87,7 @@ class SqliteLog:
         self._rules = rules
         self._streams: Mapping[str, Stream] = {}
         self._specs: Mapping[str, StreamSpec] = {}
-        self._waiters = Waiters(clock)
+        self._waiters = Waiters[PartitionId](clock)
         self._pending: deque[_Append] = deque()
         self._pending_bytes = 0
         self._drain_asked = False

@@ -1,0 +1,102 @@
+"""What tables need of a database: consecutive rows of a partition, atomic writes to one partition, and a small catalogue.
+
+Narrow enough for a wide-column store: nothing filters, nothing reads a second index, nothing writes to two partitions at once. Only
+administration walks over partitions. Laws: `headwater.testing.table_laws`.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from headwater.tables.model import (
+    Changes,
+    Declaration,
+    Outcome,
+    Page,
+    PartitionUsage,
+    Place,
+    Slice,
+    SpaceId,
+    Usage,
+    Walked,
+    Write,
+)
+
+
+class TableStore(Protocol):
+    """Durable tables. Every write returns when it is durable, and every later read sees it.
+
+    Errors of all methods: Unavailable (nothing happened), Corrupted; of those that write also StorageFull, Overloaded (nothing was
+    written) and OutcomeUnknown.
+    """
+
+    async def declarations(self) -> Sequence[Declaration]:
+        """The whole catalogue."""
+        ...
+
+    async def declare(self, declaration: Declaration, *, replaces: int | None) -> Declaration | None:
+        """Put a declaration on record if the present one has the epoch `replaces` (None: there is none); linearizable per group and name.
+
+        Returns it with its incarnation (a new one where there was none), its epoch, and a space for each domain that has none yet (given as
+        0); None if the present one is another. Space ids, incarnations and epochs are never used twice. A domain that has a space keeps it;
+        only `drop` takes one away.
+        """
+        ...
+
+    async def drop(self, declaration: Declaration, *, domain: str | None) -> bool:
+        """Take a domain's space out of a declaration, or with None take the declaration and all its spaces away; False if the present epoch
+        is another. From then on no read sees the rows and no write reaches them; `reclaim` takes back their room. The last domain that
+        goes takes the declaration with it.
+        """
+        ...
+
+    async def read(self, slice: Slice, *, now_s: int) -> Page:
+        """Live rows of a slice, from one snapshot; on the event loop where the engine is local and the limit small."""
+        ...
+
+    async def write(self, write: Write, *, now_ms: int) -> Outcome:
+        """Carry out `write` as `headwater.tables.rows.apply` says: linearizable per partition; with its changes, or not at all.
+
+        Raises:
+            SchemaChanged: the declaration of the space is not the one the write was planned with; plan again.
+            TooLarge: a row would be larger than rows may be.
+            PartitionFull: the partition would pass its ceiling.
+            TableQuotaExceeded: the space would pass its room.
+            WriteIdReused: the `write_id` was used for something else.
+        """
+        ...
+
+    async def clear(self, slice: Slice, *, table_changes: bool, now_ms: int) -> tuple[int, bool]:
+        """Delete the live rows of a slice, at most its limit, row by row; with `whole` at last the static row. Says how many rows it
+        deleted and whether none is left. Each deleted row is a change where `table_changes`.
+        """
+        ...
+
+    async def changes(self, space: SpaceId, after: int, *, limit: int, wait_s: float) -> Changes:
+        """Changes after a position, 0 being the beginning; waits up to `wait_s` for a first one.
+
+        Raises:
+            ChangesTrimmed: some after that position have been trimmed; says the first position that can be read from.
+        """
+        ...
+
+    async def walk(self, space: SpaceId, after: Place | None, *, limit: int, now_s: int) -> Walked:
+        """Administration: live rows of all partitions beyond a place, in any order of the partitions. Holds up no other operation."""
+        ...
+
+    async def usage(self, space: SpaceId) -> Usage:
+        """What a space takes; nothing, of one that has been dropped."""
+        ...
+
+    async def total(self) -> Usage:
+        """Administration: what all spaces take that have not been dropped."""
+        ...
+
+    async def largest(self, space: SpaceId, *, limit: int) -> Sequence[PartitionUsage]:
+        """Administration: the largest partitions, largest first."""
+        ...
+
+    async def reclaim(self, *, now_ms: int, changes_kept_ms: int, write_ids_kept_ms: int, limit: int) -> bool:
+        """Take back the room of expired rows, dropped spaces, old changes and write ids, at most `limit` rows; says whether more is left to
+        do now.
+        """
+        ...

@@ -1,0 +1,108 @@
+"""What is answered survives a power cut at any moment: rows, batches, ranges and schemas, whole, and the change stream agrees.
+
+A busy run is recorded through the VFS; from the recording, disks are built as a power cut could have left them. Three broken variants of
+the product fail the same comparison.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from random import Random
+
+import apsw
+import pytest
+from tests.integration.tables_under_fault import State, Worker, open_store, space_of, verify
+
+from headwater.sqlite import Platform, connections
+from headwater.sqlite.writer import Item, Writer
+from headwater.tables.engines.sqlite import writes
+from headwater.tables.model import Change, SpaceId
+from headwater.testing.faults import Disk, Event, FaultVfs, Mark, broken_images
+
+CI_IMAGES = 2_000
+PROOF_IMAGES = 100_000
+WORKERS = 4
+TURNS = 3
+
+
+async def _record(directory: Path, *, when_open: Callable[[], None] = lambda: None) -> Sequence[Event]:
+    directory.mkdir()  # noqa: ASYNC240 - a test makes a directory
+    disk = Disk(directory, recording=True, sync_delay_s=0.001)
+    vfs = FaultVfs(disk)
+    store, clock = await open_store(directory, Platform(vfs=vfs.vfs_name))
+    spaces = [await space_of(store, clock, number) for number in range(WORKERS)]
+    disk.mark("open")
+    when_open()
+    await asyncio.gather(*(Worker(space, n, "0", say=lambda *what: disk.mark(what)).work(TURNS) for n, space in enumerate(spaces)))
+    await store.close()
+    return disk.journal
+
+
+def _allowed(journal: Sequence[Event]) -> dict[int, list[State]]:
+    """For each worker what may be there: what was answered last, or what it had asked for."""
+    allowed: dict[int, list[State]] = {number: [{f"schema/{number}": "{}"}] for number in range(WORKERS)}
+    for event in journal:
+        match event:
+            case Mark((int(worker), dict(after))):
+                allowed[worker] = [allowed[worker][-1], after]
+            case Mark((int(worker),)):
+                allowed[worker] = allowed[worker][-1:]
+    return allowed
+
+
+def _check_images(journal: Sequence[Event], images: int, directory: Path, *, seed: int) -> list[str]:
+    def verified(image: Path, past: Sequence[Event]) -> None:
+        asyncio.run(verify(image, _allowed(past), workers=WORKERS))
+
+    return broken_images(journal, images=images, directory=directory, lot=Random(seed), verify=verified)
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A directory for images in memory, where there is one: nothing of them has to last."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:
+        yield Path(directory)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_tables_survive_power_cuts(tmp_path: Path, memory: Path, seed: int) -> None:
+    journal = asyncio.run(_record(tmp_path / "run"))
+    assert _check_images(journal, CI_IMAGES // 4, memory, seed=seed) == []
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("seed", range(100))
+def test_tables_survive_many_power_cuts(tmp_path: Path, memory: Path, seed: int) -> None:
+    journal = asyncio.run(_record(tmp_path / "run"))
+    assert _check_images(journal, PROOF_IMAGES // 100, memory, seed=seed) == []
+
+
+def test_a_writer_that_does_not_sync_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "SYNCHRONOUS", "OFF")
+    journal = asyncio.run(_record(tmp_path / "run"))
+    assert _check_images(journal, 30, tmp_path, seed=1)
+
+
+def test_a_writer_that_answers_before_the_commit_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_item = Writer._run_item
+
+    def run_and_answer(writer: Writer, item: Item) -> None:
+        run_item(writer, item)
+        writer._answer([item])
+
+    journal = asyncio.run(_record(tmp_path / "run", when_open=lambda: monkeypatch.setattr(Writer, "_run_item", run_and_answer)))
+    assert _check_images(journal, 60, tmp_path, seed=1)
+
+
+def test_changes_that_are_written_after_their_rows_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    late: list[tuple[SpaceId, Change]] = []
+    put_change = writes.put_change
+
+    def put_one_later(connection: apsw.Connection, space: SpaceId, change: Change) -> None:
+        late.append((space, change))
+        if len(late) > 1:
+            put_change(connection, *late.pop(0))
+
+    journal = asyncio.run(_record(tmp_path / "run", when_open=lambda: monkeypatch.setattr(writes, "put_change", put_one_later)))
+    assert _check_images(journal, 30, tmp_path, seed=1)
