@@ -120,6 +120,11 @@ def check_key_length(key: bytes, key_bytes_max: int) -> None:
         raise KeyTooLong(f"the key exceeds {key_bytes_max} bytes", where="key")
 
 
+def holds_control(text: str) -> bool:
+    """Whether there are control characters in a key or subject; what is printable holds none, and is told faster."""
+    return not text.isprintable() and _CONTROL.search(text) is not None
+
+
 def _decoded(text: str) -> str:
     if _BAD_ESCAPE.search(text):
         raise InvalidInput("a % in the path is not followed by two hexadecimal digits", where="path")
@@ -128,6 +133,6 @@ def _decoded(text: str) -> str:
     except UnicodeDecodeError:
         # The error of the decoder holds the bytes, which are a key: it must not be its cause.
         raise InvalidInput("the path is not UTF-8 once decoded", where="path") from None
-    if not decoded.isprintable() and _CONTROL.search(decoded):  # what is printable holds none, and is told faster
+    if holds_control(decoded):
         raise InvalidInput("the path holds control characters", where="path")
     return decoded

@@ -25,12 +25,23 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from headwater.sessions.model import TOKEN_BYTES, Deadlines, Generation, Head, KeyId, Kind, Row, RowId, RowOutline, Version
+from headwater.sessions.model import (
+    SUBJECT_BYTES_MAX,
+    TOKEN_BYTES,
+    Deadlines,
+    Generation,
+    Head,
+    KeyId,
+    Kind,
+    Row,
+    RowId,
+    RowOutline,
+    Version,
+)
 
 FORMAT = 1
 MASTER_BYTES = 32
 NONCE_BYTES = 12
-SUBJECT_BYTES_MAX = 512
 _HEAD = struct.Struct(f">BBHQQQ{TOKEN_BYTES}s{TOKEN_BYTES}s{TOKEN_BYTES}sB")
 _TIMES = struct.Struct(">QQ")
 _GENERATION = struct.Struct(f">HQQ{TOKEN_BYTES}s")
