@@ -159,8 +159,13 @@ class SessionHeader(msgspec.Struct, frozen=True, gc=False):
 
     created_ms: int
     expires_ms: int
-    etag: str
+    version: Version
     subject: str | None
+
+    @property
+    def etag(self) -> str:
+        """Its entity tag, made only for whoever shows one."""
+        return etag_of(self.version)
 
     def __repr__(self) -> str:
         return "SessionHeader(…)"
@@ -172,8 +177,13 @@ class Session(msgspec.Struct, frozen=True, gc=False):
     value: bytes
     created_ms: int
     expires_ms: int
-    etag: str
+    version: Version
     subject: str | None
+
+    @property
+    def etag(self) -> str:
+        """Its entity tag, made only for whoever shows one."""
+        return etag_of(self.version)
 
     def __repr__(self) -> str:
         return "Session(…)"

@@ -18,6 +18,8 @@ from headwater.kernel.errors import InvalidInput
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _DOT = re.compile("%2e", re.IGNORECASE)
+_ESCAPES = {form.format(code): chr(code) for code in range(0x20, 0x7F) for form in ("{:02x}", "{:02X}")}
+"""What stands behind a `%` for a printable character of ASCII, as everybody writes it."""
 _KEPT_ESCAPES = "/$&+,:;=@~"
 """What Go leaves as it is when it writes a path."""
 
@@ -111,7 +113,13 @@ def decode_key(segment: str) -> bytes:
     Raises:
         InvalidInput: a broken escape, or a key that is not UTF-8 or holds control characters.
     """
-    return _decoded(segment).encode() if "%" in segment else segment.encode()
+    if "%" not in segment:
+        return segment.encode()
+    first, *rest = segment.split("%")
+    try:  # the usual escapes, of printable ASCII, without the general decoder
+        return "".join([first, *[_ESCAPES[part[:2]] + part[2:] for part in rest]]).encode()
+    except KeyError:
+        return _decoded(segment).encode()
 
 
 def check_key_length(key: bytes, key_bytes_max: int) -> None:

@@ -49,7 +49,6 @@ from headwater.sessions.model import (
     absolute_end,
     condition_holds,
     deadlines_from,
-    etag_of,
     expiry,
     next_version,
     revoked_until,
@@ -136,7 +135,7 @@ class Sessions:
             self._upkeep.spawn(found.id, lambda: self._extend(found, moved, if_unmoved=True))
         assert opened.value is not None
         head = opened.head
-        return Session(opened.value, head.created_ms, expiry(head, deadlines), etag_of(head.version), opened.subject)
+        return Session(opened.value, head.created_ms, expiry(head, deadlines), head.version, opened.subject)
 
     async def save(
         self,
@@ -471,7 +470,7 @@ class Draft:
 
 def _header(opened: Opened, deadlines: Deadlines) -> SessionHeader:
     head = opened.head
-    return SessionHeader(head.created_ms, expiry(head, deadlines), etag_of(head.version), opened.subject)
+    return SessionHeader(head.created_ms, expiry(head, deadlines), head.version, opened.subject)
 
 
 def _contended() -> Overloaded:
