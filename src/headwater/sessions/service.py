@@ -418,7 +418,8 @@ class Sessions:
             space.quota.add(rows=-len(gone), bytes=-sum(row.size_bytes for row in gone))
             return {row.id: Version(found.version + 1) for row in gone}
         buried: dict[RowId, Version] = {}
-        for desk in reversed(space.desks):  # the row that counts last: until then everything is as it was
+        # The active key's last: alone it would hide what is under the others for as long as it stays, which would then be back.
+        for desk in reversed(space.desks):
             tombstone = self._tombstone(space, desk, key, found)
             if not await self._store.put(tombstone, expected=stored.get(tombstone.id)):
                 break
