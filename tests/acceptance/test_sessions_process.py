@@ -270,6 +270,15 @@ def reload(service: SessionsProcess) -> None:
     eventually(lambda: service.log.count("config_reloaded") > before, within_s=10, what=lambda: service.log[-2000:])
 
 
+def test_a_reload_says_what_waits_for_the_next_start(tmp_path: pathlib.Path) -> None:
+    text = "sessions: {namespaces: {wiki: {rows_max: %d}}, hosts: [%s]}\n"
+    with SessionsProcess(tmp_path / "service", config=text % (5, "one.example")) as service:
+        (service.folder / "headwater.yaml").write_text(text % (6, "two.example"))
+        reload(service)
+        told = next(json.loads(line) for line in reversed(service.log.splitlines()) if "config_reloaded" in line)
+        assert (told["applied"], told["at_next_start"]) == (["sessions.hosts"], ["sessions.namespaces.wiki.rows_max"])
+
+
 def test_a_restored_backup_logs_everybody_out(tmp_path: pathlib.Path) -> None:
     with SessionsProcess(tmp_path / "service") as service:
         assert service.ask("POST", "/sessions/v1/logged-out-later", b"one").status == 201
