@@ -257,7 +257,9 @@ def test_no_read_fails_while_keys_are_changed(tmp_path: pathlib.Path) -> None:
                 reload(service)
                 succeeded(service, "sessions", "keys", "activate", str(new))
                 reload(service)
-                eventually(rows_under(service, old, 0), within_s=30, what=lambda: "rows stay under the old key")
+                read_much = has_grown(reads, 100)
+                eventually(rows_under(service, old, 0), within_s=60, what=lambda: "rows stay under the old key")
+                eventually(read_much, within_s=60, what=lambda: "nobody reads")
                 succeeded(service, "sessions", "keys", "retire", str(old))
                 reload(service)
         finally:
@@ -265,8 +267,13 @@ def test_no_read_fails_while_keys_are_changed(tmp_path: pathlib.Path) -> None:
             for thread in threads:
                 thread.join()
         assert failed == []
-        assert reads[0] > 500
         assert [service.ask("GET", key).body for key in keys] == [key.encode() for key in keys]
+
+
+def has_grown(count: list[int], by: int) -> Callable[[], bool]:
+    """Whether a count has grown by so much since now."""
+    begun = count[0]
+    return lambda: count[0] >= begun + by
 
 
 def rows_under(service: SessionsProcess, key_id: int, rows: int) -> Callable[[], bool]:
@@ -289,7 +296,7 @@ def test_a_namespace_that_is_full_leaves_the_others_alone(tmp_path: pathlib.Path
         statuses = [service.ask("POST", f"/full/v1/{number}", b"x" * 500).status for number in range(260)]
         accepted = [number for number, status in enumerate(statuses) if status == 201]
         assert accepted == list(range(200)), f"{len(accepted)} of 200"
-        assert set(statuses[200:]) <= {500, 503, 507}
+        assert set(statuses[200:]) == {507}
         assert all(service.ask("GET", f"/full/v1/{number}").status == 200 for number in accepted), "nothing was wiped"
         assert service.ask("POST", "/full/v1/0", b"y" * 500).status == 201, "what is there can be overwritten"
         assert [service.ask("POST", f"/other/v1/{number}", b"x").status for number in range(50)] == [201] * 50

@@ -1,6 +1,7 @@
 """The process of sessions: what it loads, what it keeps to itself, how it starts, drains and ends, alone and under `up`."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -269,6 +270,15 @@ def reload(service: SessionsProcess) -> None:
     eventually(lambda: service.log.count("config_reloaded") > before, within_s=10, what=lambda: service.log[-2000:])
 
 
+def test_a_reload_says_what_waits_for_the_next_start(tmp_path: pathlib.Path) -> None:
+    text = "sessions: {namespaces: {wiki: {rows_max: %d}}, hosts: [%s]}\n"
+    with SessionsProcess(tmp_path / "service", config=text % (5, "one.example")) as service:
+        (service.folder / "headwater.yaml").write_text(text % (6, "two.example"))
+        reload(service)
+        told = next(json.loads(line) for line in reversed(service.log.splitlines()) if "config_reloaded" in line)
+        assert (told["applied"], told["at_next_start"]) == (["sessions.hosts"], ["sessions.namespaces.wiki.rows_max"])
+
+
 def test_a_restored_backup_logs_everybody_out(tmp_path: pathlib.Path) -> None:
     with SessionsProcess(tmp_path / "service") as service:
         assert service.ask("POST", "/sessions/v1/logged-out-later", b"one").status == 201
@@ -327,10 +337,24 @@ def test_the_doctor_tells_a_healthy_service_from_another(tmp_path: pathlib.Path)
         assert {step["step"] for step in found["steps"]} >= {"write", "read", "delete", "read what is deleted", "read what has expired"}
         assert headwater(service, "doctor", "sessions", "--namespace", "none").returncode == 2
         service.terminate()
-        assert headwater(service, "doctor", "sessions").returncode == 4
+        silent = headwater(service, "doctor", "sessions")
+        assert (silent.returncode, "headwater serve sessions" in silent.stderr) == (4, True)
     strict = 'sessions: {clients: [{name: wiki, token_sha256: "' + "0" * 64 + '", grants: {"*": [read]}}]}\n'
     with SessionsProcess(tmp_path / "closed", config=strict) as closed:
         (closed.folder / "headwater.yaml").write_text(strict)
         result = headwater(closed, "doctor", "sessions", "--json", "--config", "headwater.yaml")
         assert result.returncode == 1, "without a token nothing goes as it has to"
         assert json.loads(result.stdout)["ok"] is False
+        assert "--token" in "".join(json.loads(result.stdout)["advice"])
+
+
+@pytest.mark.parametrize(("verbs", "status"), [("read, write, delete", 0), ("read, write", 1)])
+def test_the_doctor_does_not_take_a_missing_verb_mint_for_a_fault(tmp_path: pathlib.Path, verbs: str, status: int) -> None:
+    digest = hashlib.sha256(b"of a wiki").hexdigest()
+    text = f'sessions: {{clients: [{{name: wiki, token_sha256: "{digest}", grants: {{"*": [{verbs}]}}}}]}}\n'
+    with SessionsProcess(tmp_path / "service", config=text) as service:
+        (service.folder / "headwater.yaml").write_text(text)
+        result = headwater(service, "doctor", "sessions", "--json", "--config", "headwater.yaml", "--token", "of a wiki")
+        assert result.returncode == status, result.stdout
+        last = json.loads(result.stdout)["steps"][-1]
+        assert (last["left_out"], "mint" in last["step"]) == (status == 0, True)

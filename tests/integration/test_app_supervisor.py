@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pathlib
+import select
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -152,7 +153,9 @@ def test_a_child_knows_when_its_parent_is_gone(run: Run, monkeypatch: pytest.Mon
         async def scenario() -> bool:
             waiting = asyncio.ensure_future(stdin_closed())
             os.write(writing, b"whatever")
-            await asyncio.sleep(0.05)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert select.select([reading], [], [], 0)[0] == [], "it has read what came"
             early = waiting.done()
             os.close(writing)
             async with asyncio.timeout(WITHIN_S):

@@ -87,6 +87,9 @@ def test_a_reload_tells_what_takes_effect_at_once_from_what_waits() -> None:
     assert found.at_once == ("logging.level",)
     assert set(found.at_next_start) == {"events.listen", "wikis.rivers.api_url", "wikis.lakes"}
     assert differences(old, old) == differences(new, new)
+    both = msgspec.structs.replace(new, sessions=SessionsConfig(listen="127.0.0.1:9"))
+    assert differences(old, both, others=("sessions",)) == found, "the process of sessions speaks for itself"
+    assert differences(new, both, at_once=("sessions",)).at_once == ("sessions.listen",)
 
 
 def test_roles_start_in_their_own_order() -> None:

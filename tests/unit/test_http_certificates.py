@@ -74,6 +74,8 @@ def test_one_that_has_expired_has_none() -> None:
     ("options", "reason"),
     [
         ({}, "neither token_sha256 nor certificate_names"),
+        ({"token_sha256": "a token"}, "sha256sum"),
+        ({"token_sha256": "0" * 64 + "\n"}, "sha256sum"),
         ({"token_sha256": EMPTY_SHA256}, "is empty"),
         ({"token_sha256": EMPTY_SHA256.upper()}, "is empty"),
         ({"certificate_names": ["*.example"]}, "neither a DNS name in lower case nor a URI"),

@@ -1,13 +1,13 @@
 """Records of revocations are authenticated: whoever writes to the database undoes none of them under a running process."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from msgspec import structs
 
 from headwater.sessions.generations import Generations
-from headwater.sessions.model import FIRST_TOKEN, NEVER_MS, NO_SUBJECT, Generation, KeyId, Policy, Token, Version, revoked_until
+from headwater.sessions.model import FIRST_TOKEN, NEVER_MS, NO_SUBJECT, Generation, KeyId, Policy, Row, RowId, Token, Version, revoked_until
 from headwater.sessions.sealing import derive, is_genuine, sign_generation
 from headwater.sessions.service_metrics import GENERATIONS_DROPPED, GENERATIONS_REJECTED
 from headwater.sessions.upkeep import WALK_PAUSE_S
@@ -235,8 +235,6 @@ def test_how_long_a_revocation_matters() -> None:
 
 
 def test_a_save_while_its_record_is_dropped_takes_the_token_of_afterwards() -> None:
-    """And a save that has taken the record's token keeps it from being dropped."""
-
     async def work(world: SessionsWorld) -> None:
         await _revoked(world)
         held, deleting = asyncio.Event(), world.memory.delete_generations
@@ -269,6 +267,31 @@ def test_a_token_that_is_being_written_keeps_its_record() -> None:
         assert await generations.drop() == 0
         assert await generations.drop() == 0
         assert await generations.drop() == 1
+
+    _run(work)
+
+
+def test_a_save_that_has_taken_its_token_and_waits_for_the_disk_keeps_the_record() -> None:
+    async def work(world: SessionsWorld) -> None:
+        await _revoked(world)
+        await world.sessions._upkeep.stop()  # its walk meets the old row, which keeps the record as well
+        generations: Generations = world.sessions._generations
+        await generations.drop()
+        await generations.drop()
+        world.clock.advance(DAY_S + HOUR_S)
+        held, putting = asyncio.Event(), world.memory.put
+
+        async def put_slowly(row: Row, *, expected: Version | None, clears: Sequence[RowId] = ()) -> bool:
+            await held.wait()
+            return await putting(row, expected=expected, clears=clears)
+
+        world.memory.put = put_slowly  # type: ignore[method-assign]
+        saving = asyncio.create_task(world.sessions.save(SPACE, b"new", b"v", subject="me"))
+        await world.clock.settle()
+        assert await generations.drop() == 0
+        held.set()
+        await saving
+        assert await world.value(b"new") == b"v"
 
     _run(work)
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from headwater.kernel.errors import Unavailable
 from headwater.kernel.ids import SystemIds
 from headwater.sessions.engines.memory import MemorySessionStore
 from headwater.sessions.errors import KeysUnusable, Revoked
 from headwater.sessions.keys import activate_key, active_id, add_key, init_keys, key_ids, load_ring, retire_key
-from headwater.sessions.model import Generation, KeyId, Policy
+from headwater.sessions.model import Generation, KeyId, Policy, Row, RowId, Version
 from headwater.testing.sessions_world import SPACE, SessionsWorld
 
 KEY = b"wiki:MWSession:0123456789abcdef"
@@ -62,6 +63,14 @@ def test_keys_that_others_may_read_or_of_another_size_are_refused(tmp_path: Path
     path.symlink_to(tmp_path / "active")
     with pytest.raises(KeysUnusable, match="cannot be read"):
         load_ring(tmp_path)
+
+
+def test_keys_of_another_user_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    init_keys(tmp_path / "keys", IDS)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(KeysUnusable, match="belongs to the user of this process"):
+        load_ring(tmp_path / "keys")
 
 
 def test_a_pipe_in_the_place_of_a_key_holds_nobody_up(tmp_path: Path) -> None:
@@ -150,6 +159,30 @@ def test_a_deleted_session_is_not_brought_back_by_one_who_is_moving_it() -> None
         world.clock.advance(130)
         await world.sessions._upkeep.reclaim()
         assert await _in_use(world) == {}
+
+    run(work)
+
+
+def test_a_delete_that_fails_half_way_leaves_no_session_that_is_gone_for_a_minute_alone() -> None:
+    async def work(world: SessionsWorld) -> None:
+        await world.sessions.save(SPACE, KEY, b"v")
+        world.use_keys(2, 1)
+        put, puts = world.memory.put, [0]
+
+        async def put_once(row: Row, *, expected: Version | None, clears: Sequence[RowId] = ()) -> bool:
+            puts[0] += 1
+            if puts[0] > 1:
+                raise Unavailable("the disk fails")
+            return await put(row, expected=expected, clears=clears)
+
+        world.memory.put = put_once  # type: ignore[method-assign]
+        with pytest.raises(Unavailable):
+            await world.sessions.delete(SPACE, KEY)
+        world.memory.put = put  # type: ignore[method-assign]
+        assert await world.value(KEY) is None
+        world.clock.advance(130)
+        await world.sessions._upkeep.reclaim()
+        assert await world.value(KEY) is None
 
     run(work)
 

@@ -1,13 +1,17 @@
 """Sealed rows open for whoever presents the key of the session, unchanged and in their place; else they do not open at all."""
 
 import asyncio
+import hashlib
+import hmac
 from collections.abc import Awaitable, Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headwater.sessions.engines.memory import MemorySessionStore
 from headwater.sessions.model import FIRST_TOKEN, NO_SUBJECT, Deadlines, Head, KeyId, Kind, Policy, Row, Version
-from headwater.sessions.sealing import NONCE_BYTES, Opened, Sealer, decode_deadline, decode_head, derive, encode_head
+from headwater.sessions.sealing import NONCE_BYTES, KeyedHash, Opened, Sealer, decode_deadline, decode_head, derive, encode_head
 from headwater.sessions.service_metrics import ROWS_REJECTED
 from headwater.testing.sessions_world import SPACE, SessionsWorld
 
@@ -229,3 +233,10 @@ def test_keys_that_can_be_guessed_are_safe_from_who_has_the_database_alone() -> 
     stranger = Sealer(derive(KeyId(1), bytes(32)), "n")
     assert not any(stranger.row_id(guess) == row.id or stranger.open(stranger.record_key(guess), row, id=row.id) for guess in guesses)
     assert [guess for guess in guesses if SEALER.row_id(guess) == row.id] == [b"0042"]
+
+
+@given(st.binary(max_size=64), st.binary(max_size=300), st.binary(max_size=300))
+def test_a_keyed_hash_is_the_hmac_of_the_library(key: bytes, prefix: bytes, rest: bytes) -> None:
+    for algorithm, name in ((hashlib.sha256, "sha256"), (hashlib.sha512, "sha512")):
+        begun = KeyedHash(key, prefix, algorithm)
+        assert [begun.digest(rest), begun.digest(rest)] == [hmac.digest(key, prefix + rest, name)] * 2

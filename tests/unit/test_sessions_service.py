@@ -9,7 +9,7 @@ from headwater.kernel.errors import InvalidInput, TooLarge
 from headwater.sessions.engines.memory import MemorySessionStore
 from headwater.sessions.errors import ConditionFailed, QuotaExceeded, Revoked
 from headwater.sessions.model import ABSENT, EXISTS, NEVER_MS, Match, Policy, Row, RowId, Version
-from headwater.sessions.service_metrics import QUOTA_REFUSALS, SAVES_UNCHANGED
+from headwater.sessions.service_metrics import QUOTA_REFUSALS, ROWS, SAVES_UNCHANGED
 from headwater.testing.sessions_world import SPACE, SessionsWorld
 
 KEY = b"wiki:MWSession:0123456789abcdef"
@@ -415,6 +415,20 @@ def test_quotas_are_counted_anew_by_a_walk_over_the_rows() -> None:
         await world.sessions.save(SPACE, b"3", b"v")
 
     run(work, Policy(SPACE, ttl_s=10, rows_max=3))
+
+
+def test_the_use_of_a_namespace_is_told_between_two_counts() -> None:
+    async def work(world: SessionsWorld) -> None:
+        def told() -> float:
+            return world.metrics.value(ROWS, namespace=SPACE)
+
+        await world.clock.run_for(1)
+        assert told() == 0
+        await world.sessions.save(SPACE, KEY, b"v")
+        await world.clock.run_for(1)
+        assert told() == 1, "as the quota knows it, a minute before the next count"
+
+    run(work, Policy(SPACE, ttl_s=100, rows_max=3))
 
 
 def test_sizes_are_limited_at_the_limit() -> None:

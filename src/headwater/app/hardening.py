@@ -48,11 +48,8 @@ class Hardened:
         return {"core_files": True, "undumpable": self.undumpable, "unswappable": self.locked or not self.swap}
 
 
-def harden(*, lock_memory: bool = True) -> Hardened:
+def harden() -> Hardened:
     """Turn core dumps off, and do the rest as far as the system allows. Children inherit only the limit of core files.
-
-    Args:
-        lock_memory: False leaves swapping as it is.
 
     Raises:
         Unavailable: core dumps cannot be turned off.
@@ -63,7 +60,7 @@ def harden(*, lock_memory: bool = True) -> Hardened:
         raise Unavailable(f"core dumps cannot be turned off: {error}") from error
     reasons: list[str] = []
     undumpable = _refuse_dumps(reasons)
-    locked = lock_memory and _lock_memory(reasons)
+    locked = _lock_memory(reasons)
     reached = Hardened(undumpable, locked, has_swap(_SWAPS), tuple(reasons))
     missing = sorted(measure for measure, is_reached in reached.measures().items() if not is_reached)
     _logger.info("memory_protected", core_dumps=False, undumpable=undumpable, locked=locked, swap=reached.swap, reasons=reasons)

@@ -17,7 +17,7 @@ from headwater.app.process_metrics import RELOADS, STARTED
 from headwater.app.propagation_role import start_propagation
 from headwater.app.purging_role import NotHere, start_purging
 from headwater.app.reloading import differences
-from headwater.app.roles import Loop, Role
+from headwater.app.roles import SESSIONS, Loop, Role
 from headwater.app.running import OnReady, closed_in_time, drained_in_time, serve_until_stopped
 from headwater.app.storage import opened_log, owned_directory
 from headwater.app.surroundings import Surroundings
@@ -154,7 +154,7 @@ class Platform:
             self.metrics.inc(RELOADS, result="refused")
             _logger.error("config_refused", where=error.where, detail=error.detail)
             return
-        found = differences(self.config, config)
+        found = differences(self.config, config, others=(SESSIONS,))
         for listener, found_callers in zip(self._listening, callers, strict=True):
             listener.app.clients = found_callers
             use_credentials(listener, credentials)

@@ -1,18 +1,25 @@
 """Reading the configuration again: what takes effect at once, and what waits for the next start.
 
 Invariant: a new configuration is validated as a whole before any of it is used; a wrong one changes nothing.
+Both processes use this, that of sessions too: it imports no service.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from headwater.app import tls
-from headwater.app.config import HeadwaterConfig
 from headwater.kernel.config import Section
 
 AT_ONCE = ("clients", "logging", "tables.clients", *(f"http.tls.{option}" for option in tls.AT_ONCE))
-"""Options, with everything below them, that a running process takes over."""
+"""Options, with everything below them, that the process of the other roles takes over while it runs."""
+
+AT_ONCE_SESSIONS = (
+    *("logging", "sessions.clients", "sessions.hosts", "sessions.keys.ids", "sessions.keys.active"),
+    *(f"sessions.http.tls.{option}" for option in tls.AT_ONCE),
+)
+"""Those that the process of sessions takes over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +30,22 @@ class Differences:
     at_next_start: tuple[str, ...]
 
 
-def differences(old: HeadwaterConfig, new: HeadwaterConfig) -> Differences:
-    """Which options differ between two configurations."""
-    paths = _paths(old, new, "")
-    at_once = tuple(path for path in paths if any(path == one or path.startswith((f"{one}.", f"{one}[")) for one in AT_ONCE))
-    return Differences(at_once, tuple(path for path in paths if path not in at_once))
+def differences(old: Section, new: Section, *, at_once: Sequence[str] = AT_ONCE, others: Sequence[str] = ()) -> Differences:
+    """Which options differ between two configurations.
+
+    Args:
+        old: what the process started with.
+        new: what the file says now.
+        at_once: options that the process takes over while it runs, with everything below them.
+        others: options of another process, which speaks for itself; they are passed over.
+    """
+    paths = [path for path in _paths(old, new, "") if not _is_below(path, others)]
+    taken = tuple(path for path in paths if _is_below(path, at_once))
+    return Differences(taken, tuple(path for path in paths if path not in taken))
+
+
+def _is_below(path: str, options: Sequence[str]) -> bool:
+    return any(path == one or path.startswith((f"{one}.", f"{one}[")) for one in options)
 
 
 def _paths(old: object, new: object, path: str) -> list[str]:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Annotated
 
 from headwater.app.logging_config import LoggingConfig
-from headwater.http.auth import is_loopback
+from headwater.http.auth import demand_clients
 from headwater.http.certificates import check_tls
 from headwater.http.config import parse_listen
 from headwater.kernel.config import Section, doc
 from headwater.kernel.configfile import load
-from headwater.kernel.errors import InvalidConfig
 from headwater.sessions.config import SessionsConfig
 from headwater.sqlite.config import StorageConfig
 
@@ -51,10 +50,7 @@ def check_sessions(config: SessionsConfig) -> None:
         InvalidConfig: `where` names the option.
     """
     config.check()
-    host, _ = parse_listen(config.listen)
-    if not config.clients and not is_loopback(host):
-        detail = f"{host} is reachable from other machines: configure `sessions.clients`, or listen on 127.0.0.1"
-        raise InvalidConfig(detail, where="sessions.listen")
+    demand_clients(parse_listen(config.listen)[0], config.clients, section="sessions.")
     check_tls(config.http, [client.certificate_names for client in config.clients], where="sessions.http.tls")
 
 

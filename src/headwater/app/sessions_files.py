@@ -17,6 +17,7 @@ import structlog
 
 from headwater.app.sessions_config import Places
 from headwater.kernel.clock import Clock, iso_utc
+from headwater.kernel.durability import write_durably
 from headwater.kernel.errors import AlreadyOwned, InvalidConfig, InvalidInput, Unavailable
 from headwater.kernel.ids import Ids
 from headwater.sessions.config import KeysConfig
@@ -129,7 +130,7 @@ class SessionFiles:
                 if keep_because is None:
                     forget_sessions(copy)
                     # Rows that somebody puts back by hand are of generations that are over, once the process has seen this mark.
-                    _write_durably(self.places.invalidate, b"")
+                    _write(self.places.invalidate, b"")
                 self.note("restore", source=str(source), sessions=sessions, kept=keep_because is not None, reason=keep_because)
                 put_in_place(copy, self.places.store)
             finally:
@@ -197,24 +198,12 @@ def _make_first_key(directory: Path, ids: Ids) -> None:
 
 def say_writing_key(places: Places, ring: KeyRing) -> None:
     """Tell `keys retire` under which key this process writes from now on. Raises Unavailable."""
-    _write_durably(places.writing_key, b"%d\n" % ring.active.id)
+    _write(places.writing_key, b"%d\n" % ring.active.id)
 
 
-def _write_durably(path: Path, content: bytes) -> None:
-    new = path.with_name(path.name + ".new")
+def _write(path: Path, content: bytes) -> None:
     try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, content)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        new.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_durably(path, content)
     except OSError as error:
         raise Unavailable(f"{path} cannot be written: {error.strerror}") from error
 

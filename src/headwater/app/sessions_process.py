@@ -14,6 +14,7 @@ from headwater.app.descriptors import allow_connections
 from headwater.app.hardening import harden
 from headwater.app.process_metrics import METRICS as PROCESS
 from headwater.app.process_metrics import RELOADS, STARTED
+from headwater.app.reloading import AT_ONCE_SESSIONS, differences
 from headwater.app.roles import SESSIONS, Role
 from headwater.app.running import OnReady, closed_in_time, drained_in_time, serve_until_stopped
 from headwater.app.sessions_config import Places, SessionsFile, places_of
@@ -156,4 +157,11 @@ class SessionsProcess:
             _logger.error("config_refused", where=error.where, detail=error.detail)
             return
         self.metrics.inc(RELOADS, result="applied")
-        _logger.info("config_reloaded", writing_key=ring.active.id, keys=sorted(ring.ids))
+        found = differences(self.config, config, at_once=AT_ONCE_SESSIONS)
+        _logger.info(
+            "config_reloaded",
+            applied=found.at_once,
+            at_next_start=found.at_next_start,
+            writing_key=ring.active.id,
+            keys=sorted(ring.ids),
+        )

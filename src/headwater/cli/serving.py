@@ -102,6 +102,7 @@ def check_config(path: Path | None, *, as_json: bool) -> None:
     else:
         source = f"{path}" if path is not None else "the defaults and the environment"
         sys.stdout.write(
-            f"{source}: valid; {len(config.wikis)} wikis, {len(config.purging.targets)} purge targets, {found.schemas} schemas\n"
+            f"{source}: valid; {len(config.wikis)} wikis, {len(config.purging.targets)} purge targets, {found.schemas} schemas,"
+            f" {len(config.sessions.namespaces)} namespaces of sessions with {len(config.sessions.clients)} clients\n"
         )
         sys.stdout.writelines(f"warning: {warning}\n" for warning in found.warnings)

@@ -10,13 +10,13 @@ import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, cast
+from typing import Any
 
 import structlog
-from prometheus_client import Counter, Histogram
 
 from headwater.http.auth import Authenticator, Clients, demand, refuse_pages_of_others
 from headwater.http.config import ClientConfig, HttpLimits
+from headwater.http.fields import Fields, fields_of, has_length, head_of
 from headwater.http.guard import Guard, body_fault, check_length, too_large
 from headwater.http.health import health_routes
 from headwater.http.messages import Client, Fallback, ReadinessCheck, Request, Response, Route
@@ -25,7 +25,7 @@ from headwater.http.problems import internal_problem, problem, problem_of
 from headwater.http.routing import PathMatch, Router, parse_query
 from headwater.kernel.clock import Clock
 from headwater.kernel.errors import HeadwaterError
-from headwater.kernel.metrics import Metrics
+from headwater.kernel.metrics import Metrics, Tally, TallyOfTimes
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -101,8 +101,8 @@ class Application:
         self._connections = 0
         self._health = Router(health_routes(self, routes, readiness))
         self._router = Router(routes)
-        self._counters: dict[tuple[str, str, int], Counter] = {}
-        self._durations: dict[str, Histogram] = {}
+        self._tallies: dict[tuple[str, str, int], tuple[Tally, TallyOfTimes]] = {}
+        self._times: dict[str, TallyOfTimes] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI 3, HTTP only)."""
@@ -183,10 +183,10 @@ class Application:
         request.client, request.params = client, params
         return await route.handler(request)
 
-    async def _fall_back(self, exchange: Exchange, raw_path: str) -> Response:
+    def _fall_back(self, exchange: Exchange, raw_path: str) -> Awaitable[Response]:
         assert self._fallback is not None
         headers = _headers(exchange.scope)
-        return await self._fallback.handler(self._request(exchange, raw_path, headers, body_bytes_max=self._fallback.body_bytes_max))
+        return self._fallback.handler(self._request(exchange, raw_path, headers, body_bytes_max=self._fallback.body_bytes_max))
 
     def _request(self, exchange: Exchange, raw_path: str, headers: Mapping[str, str], *, body_bytes_max: int) -> Request:
         scope = exchange.scope
@@ -218,21 +218,20 @@ class Application:
 
     async def _send(self, exchange: Exchange, response: Response) -> None:
         exchange.sent_status = response.status
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
-        if response.content_type is not None:
-            headers.append((b"content-type", response.content_type.encode("latin-1")))
-        if not response.bare:
-            headers.append((b"x-content-type-options", b"nosniff"))
         body = response.body
         if not isinstance(body, bytes):
-            await self._send_chunks(exchange, response.status, headers, body)
+            await self._send_chunks(exchange, response.status, fields_of(response), body)
             return
-        if response.status >= 200 and response.status not in (204, 304):
+        answer_whole = exchange.scope.get("answer_whole")  # an extension of our server
+        if answer_whole is not None and answer_whole(response.status, head_of(response, body), body):
+            return
+        headers = fields_of(response)
+        if has_length(response.status):
             headers.append((b"content-length", b"%d" % len(body)))
         await exchange.send({"type": "http.response.start", "status": response.status, "headers": headers})
         await exchange.send({"type": "http.response.body", "body": body})
 
-    async def _send_chunks(self, exchange: Exchange, status: int, headers: list[tuple[bytes, bytes]], body: AsyncIterator[bytes]) -> None:
+    async def _send_chunks(self, exchange: Exchange, status: int, headers: Fields, body: AsyncIterator[bytes]) -> None:
         send = exchange.send
         await send({"type": "http.response.start", "status": status, "headers": headers})
         # An error from here on leaves the application: the head has gone out, so only a torn connection can
@@ -252,17 +251,20 @@ class Application:
             return
         duration_s = self.clock.monotonic_s() - exchange.started_s
         counted = method if method in _METHODS else "other"
-        counter = self._counters.get((template, counted, status))
-        if counter is None:
-            child = self._metrics.child(REQUESTS, role=self.role, route=template, method=counted, code=str(status))
-            counter = self._counters[template, counted, status] = cast(Counter, child)
-            self._durations[template] = cast(Histogram, self._metrics.child(DURATION, role=self.role, route=template))
-        counter.inc()
-        self._durations[template].observe(duration_s)
+        tallies = self._tallies.get((template, counted, status)) or self._tally(template, counted, status)
+        tallies[0].inc()
+        tallies[1].observe(duration_s)
         if self._limits.access_log or status >= 500:
             shown = template != "(none)" and self._privacy is Privacy.NONE
             path = exchange.scope["raw_path"].decode("ascii") if shown else template
             _log.info("request", role=self.role, method=method, path=path, status=status, duration_ms=round(duration_s * 1000, 3))
+
+    def _tally(self, template: str, method: str, status: int) -> tuple[Tally, TallyOfTimes]:
+        if template not in self._times:
+            self._times[template] = self._metrics.tally_of_times(DURATION, role=self.role, route=template)
+        counter = self._metrics.tally(REQUESTS, role=self.role, route=template, method=method, code=str(status))
+        self._tallies[template, method, status] = tallies = (counter, self._times[template])
+        return tallies
 
     def exposition(self) -> bytes:
         """All metrics of the process in the Prometheus text format."""

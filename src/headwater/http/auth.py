@@ -146,11 +146,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def demand_clients(host: str, clients: Sized) -> None:
+def demand_clients(host: str, clients: Sized, *, section: str = "") -> None:
     """Refuse to be open to other machines.
+
+    Args:
+        host: name or address that is listened on.
+        clients: those that are configured.
+        section: where in the configuration both stand, with a dot behind it.
 
     Raises:
         InvalidConfig: `host` is not loopback and no clients are configured.
     """
     if not clients and not is_loopback(host):
-        raise InvalidConfig(f"{host} is reachable from other machines: configure `clients`, or listen on 127.0.0.1", where="listen")
+        detail = f"{host} is reachable from other machines: configure `{section}clients`, or listen on 127.0.0.1"
+        raise InvalidConfig(detail, where=f"{section}listen")

@@ -87,13 +87,17 @@ class HttpLimits(Section, frozen=True):
             raise ValueError("connections_hard_max is below connections_max")
 
 
-Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{64}$")]
+_SHA256_PATTERN = "^[0-9a-fA-F]{64}$"
+Sha256 = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": _SHA256_PATTERN})]
+"""Held to its pattern by `check_credentials`, which can say how such a hash is made."""
 
 
 def check_credentials(client: str, token_sha256: str | None, names: Sequence[str]) -> None:
     """Refuse a client that nobody could be, or anybody. Raises ValueError."""
     if token_sha256 is None and not names:
         raise ValueError(f"client {client} has neither token_sha256 nor certificate_names, so nobody can be it")
+    if token_sha256 is not None and not re.fullmatch(_SHA256_PATTERN, token_sha256):
+        raise ValueError(f"token_sha256 of client {client} is not what `printf %s TOKEN | sha256sum` prints: 64 hexadecimal digits")
     if token_sha256 is not None and token_sha256.lower() == _SHA256_OF_NOTHING:
         raise ValueError(f"the token of client {client} is empty")
     for name in names:

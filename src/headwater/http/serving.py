@@ -20,7 +20,7 @@ from typing import Any, cast
 import httptools
 import structlog
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from headwater.http.deadline import Deadline
@@ -42,6 +42,7 @@ DISCARD_BYTES_MAX = 16 * 1024 * 1024
 READ_PROGRESS_BYTES_MIN = 4096
 DRAIN_GRACE_S = 0.05
 PARTIAL_HEAD_GRACE_S = 1.0
+_LAST_LINES = b"connection: close\r\n\r\n"
 _CHUNK_OVERHEAD = 16
 """Framing bytes allowed per byte of a chunked body, beside the limit of headers; chunks of one byte need 5."""
 
@@ -57,38 +58,18 @@ class Wait(Enum):
 
 
 class _Outgoing:
-    """The transport as a request's cycle sees it: closing goes through the connection, which closes by half.
+    """The transport as a request's cycle sees it: closing goes through the connection, which closes by half."""
 
-    A head whose body is at hand waits for it and leaves with it: handing bytes to the kernel costs more than making them, and wakes the
-    reader each time.
-    """
-
-    __slots__ = ("_connection", "_head", "_holds")
+    __slots__ = ("_connection",)
 
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection
-        self._head = b""
-        self._holds = False
-
-    def hold_next_if(self, headers: Sequence[tuple[bytes, bytes]], *, method: str) -> None:
-        """Hold the head that is written next if a body follows whose length it says: the application has all of that one.
-
-        The first part of others may be long in coming.
-        """
-        self._holds = method != "HEAD" and any(name == b"content-length" and value != b"0" for name, value in headers)
 
     def write(self, data: bytes) -> None:
-        if self._holds:
-            self._holds, self._head = False, data
-            return
-        if self._head:
-            data, self._head = self._head + data, b""
         if not self._connection.closing:
             self._connection.transport.write(data)
 
     def close(self) -> None:
-        if self._head:
-            self.write(b"")
         self._connection.finish()
 
     def is_closing(self) -> bool:
@@ -110,13 +91,34 @@ class Cycle(RequestResponseCycle):
             raise ConnectionAbortedError("the caller has gone")
         if not self.response_started:
             self.connection.before_answer(self)
-            self.connection.outgoing.hold_next_if(message["headers"], method=self.scope["method"])
             if self.scope["http_version"] == "1.0" and not any(name == b"content-length" for name, _ in message["headers"]):
                 # HTTP/1.0 knows no chunks: the end of such a body is the end of the connection.
                 self._until_close, self.chunked_encoding, self.expected_content_length = True, False, 1 << 62
         elif self._until_close and not message.get("more_body", False):
             self.expected_content_length = len(message.get("body", b""))
         return super().send(message)
+
+    def answer_whole(self, status: int, fields: bytes, body: bytes) -> bool:
+        """Send a whole answer in one piece, without turning to the event loop; False, and nothing was done, where it has to wait.
+
+        Handing bytes to the kernel costs more than making them, and wakes the reader each time. `fields` are lines of the head but for date
+        and connection. Raises ConnectionAbortedError when nobody is there to read it.
+        """
+        if self.disconnected or self.transport.is_closing():
+            raise ConnectionAbortedError("the caller has gone")
+        if self.flow.write_paused or self.response_started:
+            return False
+        self.connection.before_answer(self)
+        self.response_started = self.response_complete = True
+        self.waiting_for_100_continue = False
+        end = b"\r\n" if self.keep_alive else _LAST_LINES
+        shown = b"" if self.scope["method"] == "HEAD" else body
+        self.transport.write(b"".join((STATUS_LINE[status], self.connection.date_line(), fields, end, shown)))
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+        return True
 
     async def receive(self) -> Any:
         """Receive a part of the body, or the news that no more will come (ASGI)."""
@@ -446,6 +448,7 @@ class Connection(HttpToolsProtocol):
         )
         cycle.connection = self
         cycle.head = head
+        scope["answer_whole"] = cycle.answer_whole
         return cycle
 
     def on_body(self, body: bytes) -> None:
@@ -472,7 +475,11 @@ class Connection(HttpToolsProtocol):
         if not cycle.keep_alive:
             self._input_over = True
 
-    # -- what the cycle tells
+    # -- what the cycle tells and asks
+
+    def date_line(self) -> bytes:
+        """The `Date` of an answer that is sent now."""
+        return self._server.date_line
 
     def before_answer(self, cycle: Cycle) -> None:
         """Decide, before its head is sent, whether the connection outlives this answer."""
@@ -597,6 +604,7 @@ class _Server:
         self.config.load()
         self.state = ServerState()
         self.draining = False
+        self.date_line = b""
         self.emptied = asyncio.Event()
         self._accepting: asyncio.Server | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
@@ -629,6 +637,7 @@ class _Server:
     def _tick(self) -> None:
         date = formatdate(self.listener.app.clock.now_ms() / 1000, usegmt=True)
         self.state.default_headers = [(b"date", date.encode("ascii"))]
+        self.date_line = f"date: {date}\r\n".encode("ascii")
         self._tick_timer = self.loop.call_later(1.0, self._tick)
 
     async def drain(self) -> None:

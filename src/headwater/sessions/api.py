@@ -47,5 +47,5 @@ class SessionsApi:
         Raises:
             InvalidConfig: it names no clients, and other machines reach the address that is listened on; nothing was taken over.
         """
-        demand_clients(parse_listen(self._gate.config.listen)[0], config.clients)
+        demand_clients(parse_listen(self._gate.config.listen)[0], config.clients, section="sessions.")
         self._gate.callers.take(config)

@@ -10,7 +10,7 @@ import msgspec
 from headwater.http.config import HttpLimits, Sha256, check_credentials, check_distinct, parse_listen
 from headwater.kernel.config import Bytes, Seconds, Section, doc
 from headwater.kernel.errors import InvalidConfig
-from headwater.sessions.model import KeyEntropy, Policy
+from headwater.sessions.model import SUBJECT_BYTES_MAX, KeyEntropy, Policy
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _BASE = re.compile(r"/(?:[A-Za-z0-9_~-][A-Za-z0-9._~-]*/)+")
@@ -18,7 +18,6 @@ _HOST = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
 _RESERVED = ("/v2/", "/livez/", "/readyz/", "/metrics/", "/healthz/", "/openapi/", "/openapi.json/")
 EVERY_NAMESPACE = "*"
 KEY_BYTES_MAX = 2048
-SUBJECT_BYTES_MAX = 512
 VALUE_BYTES_MAX = 64 * 1024 * 1024
 
 

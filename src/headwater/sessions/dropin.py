@@ -7,10 +7,8 @@ key, client, body, storage. All that comes before the client is syntax, so refus
 
 import math
 import re
-from typing import cast
 
 import structlog
-from prometheus_client import Counter, Histogram
 
 from headwater.http.guard import check_length
 from headwater.http.messages import Client, Request, Response
@@ -25,6 +23,7 @@ from headwater.kernel.errors import (
     TooLarge,
     Unauthenticated,
 )
+from headwater.kernel.metrics import Tally, TallyOfTimes
 from headwater.sessions import kask
 from headwater.sessions.config import Strictness, Verb
 from headwater.sessions.errors import QuotaExceeded, Revoked
@@ -69,7 +68,7 @@ class DropIn:
         self._missed = {base: kask.fault(404, Fault.NOT_FOUND, "The value was not found", base=base) for base in self._bases}
         self._seldom = Seldom(clock)
         gate.metrics.set(KASK_BUILD, 1, **kask.BUILD)
-        self._counters: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._tallies: dict[tuple[str, int], tuple[Tally, TallyOfTimes]] = {}
 
     async def answer(self, request: Request) -> Response:
         """Answer any request (a `Fallback`)."""
@@ -179,12 +178,12 @@ class DropIn:
 
     def _count(self, method: str, status: int, started_s: float) -> None:
         counted = method if method in _COUNTED_METHODS else "other"
-        found = self._counters.get((counted, status))
+        found = self._tallies.get((counted, status))
         if found is None:
             labels = {"code": str(status), "method": counted}
             metrics = self._gate.metrics
-            found = cast(Counter, metrics.child(KASK_REQUESTS, **labels)), cast(Histogram, metrics.child(KASK_DURATION, **labels))
-            self._counters[counted, status] = found
+            found = metrics.tally(KASK_REQUESTS, **labels), metrics.tally_of_times(KASK_DURATION, **labels)
+            self._tallies[counted, status] = found
         found[0].inc()
         found[1].observe(self._clock.monotonic_s() - started_s)
 

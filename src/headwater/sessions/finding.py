@@ -7,8 +7,9 @@ and nothing ends early.
 """
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from headwater.kernel.clock import Clock
 from headwater.kernel.ids import Ids
@@ -131,12 +132,15 @@ class Finder:
         self._clock = clock
         self._metrics = metrics
 
-    async def find(self, space: Space, key: bytes) -> Found:
+    def find(self, space: Space, key: bytes) -> Coroutine[Any, Any, Found]:
         """What there is under `key`. The first row in the order of the service keys counts; all are looked at, the active key's last.
 
         A row moves to the active key meanwhile in one step, or first appears there and then goes: whoever looks in the order in which it
         moves cannot miss it.
         """
+        return self._find_at(space.desks[0], key) if len(space.desks) == 1 else self._find_at_all(space, key)
+
+    async def _find_at_all(self, space: Space, key: bytes) -> Found:
         found = await self._find_at(space.desks[-1], key)
         for desk in space.desks[-2::-1]:
             newer = await self._find_at(desk, key)
@@ -164,16 +168,16 @@ class Finder:
         is_new_enough = head.version >= (present if floor is None else floor)
         if is_there and header.is_authentic and not is_new_enough and floor is None:
             return await self._find_at(desk, key, present)
-        found = Found(await self._judge(desk, row, header), desk, id, record, None, ((None,), (stored,))[is_there])
+        if self._generations.stale:
+            await self._generations.read_through((desk.scope, head.subject))
+        found = Found(self._judge(desk, row, header), desk, id, record, None, ((None,), (stored,))[is_there])
         is_genuine = header.is_authentic & is_new_enough
         self._open(found, row, header, is_genuine=is_genuine, is_new=is_genuine & (head.version > present))
         return found
 
-    async def _judge(self, desk: Desk, row: Row, header: Header) -> Standing:
+    def _judge(self, desk: Desk, row: Row, header: Header) -> Standing:
         """What a row is worth if it is authentic."""
         head = header.head
-        if self._generations.stale:
-            await self._generations.read_through((desk.scope, head.subject))
         is_current, now_ms = self.is_current(desk.scope, head), self._clock.now_ms()
         return judge(head, header.deadlines, has_value=len(row.sealed) > 0, is_current=is_current, now_ms=now_ms)
 

@@ -1,14 +1,11 @@
 """What both interfaces share before they ask the service: the configuration, callers, shedding, budgets of misses, and counting."""
 
-from typing import cast
-
 import structlog
-from prometheus_client import Counter
 
 from headwater.http.guard import check_length
 from headwater.http.messages import Client, Request
 from headwater.kernel.clock import Clock
-from headwater.kernel.metrics import Metrics
+from headwater.kernel.metrics import Metrics, Tally
 from headwater.sessions.clients import Callers, MissBudget
 from headwater.sessions.config import SessionsConfig
 from headwater.sessions.metrics import OVER_BUDGET, READS, REFUSED
@@ -35,14 +32,14 @@ class Gate:
             name: GUESSABLE_MISS_WEIGHT if namespace.key_entropy is KeyEntropy.LOW else 1.0 for name, namespace in config.namespaces.items()
         }
         self._seldom = Seldom(clock)
-        self._reads: dict[tuple[str, bool], Counter] = {}
+        self._reads: dict[tuple[str, bool], Tally] = {}
 
     def count_read(self, namespace: str, *, hit: bool) -> None:
         """Note a read."""
         counter = self._reads.get((namespace, hit))
         if counter is None:
-            child = self.metrics.child(READS, namespace=namespace, result="hit" if hit else "miss")
-            counter = self._reads[namespace, hit] = cast(Counter, child)
+            result = "hit" if hit else "miss"
+            counter = self._reads[namespace, hit] = self.metrics.tally(READS, namespace=namespace, result=result)
         counter.inc()
 
     def count_refused(self, interface: str) -> None:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from headwater.kernel.durability import sync_directory, write_durably
 from headwater.kernel.ids import Ids
 from headwater.sessions.errors import KeysUnusable
 from headwater.sessions.model import KeyId
@@ -156,7 +157,7 @@ def retire_key(directory: Path, key_id: KeyId, *, rows: int) -> None:
     refuse_to_retire(directory, key_id, rows=rows)
     with _as_unusable(directory):
         _file(directory, key_id).unlink()
-        _sync_directory(directory)
+        sync_directory(directory)
 
 
 def refuse_to_retire(directory: Path, key_id: KeyId, *, rows: int) -> None:
@@ -208,25 +209,11 @@ def _write_key(path: Path, master: bytes) -> None:
         os.close(descriptor)
     os.link(new, path)  # unlike a rename it never replaces a key
     new.unlink()
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def _write_active(directory: Path, key_id: KeyId) -> None:
-    new = directory / f"{_ACTIVE}.new"
-    with new.open("w", encoding="ascii") as file:
-        file.write(f"{key_id}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(directory / _ACTIVE)
-    _sync_directory(directory)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_durably(directory / _ACTIVE, b"%d\n" % key_id)
 
 
 class _as_unusable:  # noqa: N801 - reads as a phrase

@@ -19,6 +19,7 @@ Token = NewType("Token", bytes)
 NEVER_MS = 1 << 62
 VERSION_TIME_SHIFT = 16
 TOKEN_BYTES = 16
+SUBJECT_BYTES_MAX = 512
 FIRST_TOKEN = Token(bytes(TOKEN_BYTES))
 """The generation of every subject and namespace that has never been revoked."""
 NO_SUBJECT = bytes(TOKEN_BYTES)
@@ -158,8 +159,13 @@ class SessionHeader(msgspec.Struct, frozen=True, gc=False):
 
     created_ms: int
     expires_ms: int
-    etag: str
+    version: Version
     subject: str | None
+
+    @property
+    def etag(self) -> str:
+        """Its entity tag, made only for whoever shows one."""
+        return etag_of(self.version)
 
     def __repr__(self) -> str:
         return "SessionHeader(…)"
@@ -171,8 +177,13 @@ class Session(msgspec.Struct, frozen=True, gc=False):
     value: bytes
     created_ms: int
     expires_ms: int
-    etag: str
+    version: Version
     subject: str | None
+
+    @property
+    def etag(self) -> str:
+        """Its entity tag, made only for whoever shows one."""
+        return etag_of(self.version)
 
     def __repr__(self) -> str:
         return "Session(…)"
@@ -284,14 +295,14 @@ def judge(head: Head, deadlines: Deadlines, *, has_value: bool, is_current: bool
     """
     # Computed whole and chosen by index: which way a session has ended must not be told by the time it takes to see that.
     end_ms, is_empty, is_revoked = expiry(head, deadlines), not has_value, not is_current
-    is_pointer, is_mark = head.kind is Kind.POINTER, head.kind is Kind.TOMBSTONE
+    is_pointer, is_tombstone = head.kind is Kind.POINTER, head.kind is Kind.TOMBSTONE
     is_over = now_ms >= end_ms
     leads_nowhere = is_pointer & (is_empty | is_over)
-    is_broken = (is_revoked | leads_nowhere) & (not is_mark)  # the mark of a delete bars nothing, whatever is revoked later
+    is_broken = (is_revoked | leads_nowhere) & (not is_tombstone)  # a tombstone bars nothing, whatever is revoked later
     is_remembered = now_ms < end_ms + REVOKED_HEADERS_KEPT_MS
     has_ended = (head.absolute_ms <= now_ms) & (now_ms < head.absolute_ms + ENDED_HEADERS_KEPT_MS) & (head.kind is Kind.VALUE)
     whole = (_OF_WHOLE[is_pointer], _OF_OVER[has_ended])[is_over]
-    return ((whole, Standing.GONE)[(is_empty | is_mark) & (not is_over)], _OF_OVER[is_remembered])[is_broken]
+    return ((whole, Standing.GONE)[(is_empty | is_tombstone) & (not is_over)], _OF_OVER[is_remembered])[is_broken]
 
 
 _OF_WHOLE = (Standing.LIVE, Standing.POINTER)

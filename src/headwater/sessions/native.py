@@ -22,7 +22,7 @@ from headwater.sessions.config import Verb
 from headwater.sessions.errors import ConditionFailed
 from headwater.sessions.gate import Gate
 from headwater.sessions.model import ABSENT, EXISTS, NEVER_MS, Condition, Match, Policy, SessionHeader
-from headwater.sessions.paths import check_key_length, decode_key
+from headwater.sessions.paths import check_key_length, decode_key, holds_control
 from headwater.sessions.service import Sessions
 
 TTL_HEADER = "session-ttl"
@@ -30,7 +30,6 @@ SUBJECT_HEADER = "session-subject"
 GRACE_HEADER = "session-grace"
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _ETAG = re.compile(r'"([\x21\x23-\x7e]{0,100})"')
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _PRINTABLE = re.compile("[ -~]+")
 _CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range")
 _NO_STORE = ("cache-control", "no-store")
@@ -295,7 +294,7 @@ class NativeApi:
             if in_header is not None:
                 raise InvalidInput("the session is named in the path and in the header", where="authorization")
             key = request.params["key"].encode()
-            if _CONTROL.search(request.params["key"]):
+            if holds_control(request.params["key"]):
                 raise InvalidInput("the key holds control characters", where="key")
         elif in_header is None:
             raise InvalidInput("no session is named: Authorization: Session KEY", where="authorization")
@@ -321,7 +320,7 @@ class NativeApi:
         return None if text is None else self._checked_subject(_decode_header(text, where="subject").decode())
 
     def _checked_subject(self, subject: str) -> str:
-        if not subject or _CONTROL.search(subject) or len(subject.encode()) > self._gate.config.subject_bytes_max:
+        if not subject or holds_control(subject) or len(subject.encode()) > self._gate.config.subject_bytes_max:
             longest = int(self._gate.config.subject_bytes_max)
             raise InvalidInput(f"a subject is 1 to {longest} bytes without control characters", where="subject")
         return subject

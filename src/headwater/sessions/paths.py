@@ -18,6 +18,8 @@ from headwater.kernel.errors import InvalidInput
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _DOT = re.compile("%2e", re.IGNORECASE)
+_ESCAPES = {form.format(code): chr(code) for code in range(0x20, 0x7F) for form in ("{:02x}", "{:02X}")}
+"""What stands behind a `%` for a printable character of ASCII, as everybody writes it."""
 _KEPT_ESCAPES = "/$&+,:;=@~"
 """What Go leaves as it is when it writes a path."""
 
@@ -111,13 +113,24 @@ def decode_key(segment: str) -> bytes:
     Raises:
         InvalidInput: a broken escape, or a key that is not UTF-8 or holds control characters.
     """
-    return _decoded(segment).encode() if "%" in segment else segment.encode()
+    if "%" not in segment:
+        return segment.encode()
+    first, *rest = segment.split("%")
+    try:  # the usual escapes, of printable ASCII, without the general decoder
+        return "".join([first, *[_ESCAPES[part[:2]] + part[2:] for part in rest]]).encode()
+    except KeyError:
+        return _decoded(segment).encode()
 
 
 def check_key_length(key: bytes, key_bytes_max: int) -> None:
     """Refuse a key above the limit of its namespace. Raises KeyTooLong."""
     if len(key) > key_bytes_max:
         raise KeyTooLong(f"the key exceeds {key_bytes_max} bytes", where="key")
+
+
+def holds_control(text: str) -> bool:
+    """Whether there are control characters in a key or subject; what is printable holds none, and is told faster."""
+    return not text.isprintable() and _CONTROL.search(text) is not None
 
 
 def _decoded(text: str) -> str:
@@ -128,6 +141,6 @@ def _decoded(text: str) -> str:
     except UnicodeDecodeError:
         # The error of the decoder holds the bytes, which are a key: it must not be its cause.
         raise InvalidInput("the path is not UTF-8 once decoded", where="path") from None
-    if not decoded.isprintable() and _CONTROL.search(decoded):  # what is printable holds none, and is told faster
+    if holds_control(decoded):
         raise InvalidInput("the path holds control characters", where="path")
     return decoded

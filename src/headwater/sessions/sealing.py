@@ -14,8 +14,10 @@ be guessed. Each record has a sealing key of its own, so random nonces of 96 bit
 Sources: RFC 2104 (HMAC), RFC 5869 (HKDF), NIST SP 800-38D (GCM).
 """
 
+import hashlib
 import hmac
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,12 +27,23 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from headwater.sessions.model import TOKEN_BYTES, Deadlines, Generation, Head, KeyId, Kind, Row, RowId, RowOutline, Version
+from headwater.sessions.model import (
+    SUBJECT_BYTES_MAX,
+    TOKEN_BYTES,
+    Deadlines,
+    Generation,
+    Head,
+    KeyId,
+    Kind,
+    Row,
+    RowId,
+    RowOutline,
+    Version,
+)
 
 FORMAT = 1
 MASTER_BYTES = 32
 NONCE_BYTES = 12
-SUBJECT_BYTES_MAX = 512
 _HEAD = struct.Struct(f">BBHQQQ{TOKEN_BYTES}s{TOKEN_BYTES}s{TOKEN_BYTES}sB")
 _TIMES = struct.Struct(">QQ")
 _GENERATION = struct.Struct(f">HQQ{TOKEN_BYTES}s")
@@ -108,6 +121,30 @@ class Content(msgspec.Struct, frozen=True, gc=False):
         return "Content(…)"
 
 
+class KeyedHash:
+    """HMAC (RFC 2104) of messages that all begin alike: begun once, then a copy goes on with the rest.
+
+    Copies of `hmac.HMAC` take twice as long. `hmac.digest` begins anew and lets go of the interpreter in every call, so that the event loop
+    would queue up behind the writer thread.
+    """
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes, prefix: bytes, algorithm: Callable[[bytes], "hashlib._Hash"]) -> None:
+        block_bytes = algorithm(b"").block_size
+        assert len(key) <= block_bytes
+        block = key.ljust(block_bytes, b"\0")
+        self._inner = algorithm(bytes(byte ^ 0x36 for byte in block) + prefix)
+        self._outer = algorithm(bytes(byte ^ 0x5C for byte in block))
+
+    def digest(self, rest: bytes) -> bytes:
+        """The code of the prefix and `rest`."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(rest)
+        outer.update(inner.digest())
+        return outer.digest()
+
+
 @dataclass(frozen=True)
 class Sealer:
     """One service key at work for one namespace."""
@@ -119,28 +156,21 @@ class Sealer:
     def _prefix(self) -> bytes:
         return _with_length(self.namespace.encode())
 
-    # These begin with key and namespace; a copy goes on with the key of a session. `hmac.digest` lets go of the interpreter in every call,
-    # and the event loop would queue up behind the writer thread three times per request.
+    @cached_property
+    def _rows(self) -> "KeyedHash":
+        return KeyedHash(self.key.of_rows, self._prefix, hashlib.sha256)
 
     @cached_property
-    def _rows(self) -> hmac.HMAC:
-        return hmac.new(self.key.of_rows, self._prefix, "sha256")
-
-    @cached_property
-    def _records(self) -> hmac.HMAC:
-        return hmac.new(self.key.of_records, self._prefix, "sha512")
+    def _records(self) -> "KeyedHash":
+        return KeyedHash(self.key.of_records, self._prefix, hashlib.sha512)
 
     def row_id(self, session_key: bytes) -> RowId:
         """Where the session is stored."""
-        begun = self._rows.copy()
-        begun.update(_with_length(session_key))
-        return RowId(begun.digest())
+        return RowId(self._rows.digest(_with_length(session_key)))
 
     def record_key(self, session_key: bytes) -> RecordKey:
         """What seals the session."""
-        begun = self._records.copy()
-        begun.update(_with_length(session_key))
-        both = begun.digest()
+        both = self._records.digest(_with_length(session_key))
         return RecordKey(both[:32], both[32:])
 
     def scope(self, subject: str | None = None) -> bytes:

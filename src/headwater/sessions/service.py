@@ -32,6 +32,7 @@ from headwater.sessions.model import (
     FIRST_TOKEN,
     NEVER_MS,
     NO_SUBJECT,
+    SUBJECT_BYTES_MAX,
     Condition,
     Deadlines,
     Head,
@@ -48,7 +49,6 @@ from headwater.sessions.model import (
     absolute_end,
     condition_holds,
     deadlines_from,
-    etag_of,
     expiry,
     next_version,
     revoked_until,
@@ -56,7 +56,7 @@ from headwater.sessions.model import (
 )
 from headwater.sessions.ports import SessionStore
 from headwater.sessions.quotas import Quota
-from headwater.sessions.sealing import NONCE_BYTES, SUBJECT_BYTES_MAX, Opened, encode_deadline, encode_head, version_of
+from headwater.sessions.sealing import NONCE_BYTES, Opened, encode_deadline, encode_head, version_of
 from headwater.sessions.service_metrics import CONFLICTS, QUOTA_REFUSALS, RESEALED, REVOCATIONS, SAVES_UNCHANGED
 from headwater.sessions.turns import Turns
 from headwater.sessions.upkeep import Upkeep
@@ -135,7 +135,7 @@ class Sessions:
             self._upkeep.spawn(found.id, lambda: self._extend(found, moved, if_unmoved=True))
         assert opened.value is not None
         head = opened.head
-        return Session(opened.value, head.created_ms, expiry(head, deadlines), etag_of(head.version), opened.subject)
+        return Session(opened.value, head.created_ms, expiry(head, deadlines), head.version, opened.subject)
 
     async def save(
         self,
@@ -213,7 +213,7 @@ class Sessions:
         space = self._spaces[ns]
         self._take_write(space)
         for _ in range(ATTEMPTS_MAX):
-            found, _key = await self._find(space, key)
+            found, at_key = await self._find(space, key)
             live = found.live
             if live is None:
                 return None
@@ -227,7 +227,7 @@ class Sessions:
             failpoint("sessions.rotate")
             head = msgspec.structs.replace(moved.head, kind=Kind.POINTER, version=self._version(found, found.id))
             ends = Deadlines(self._clock.now_ms() + round(grace_s * 1000), live.deadlines.idle_ms)
-            if await self._put(space, self._at_active(space, found, _key), Opened(head, ends, live.subject, new_key)):
+            if await self._put(space, self._at_active(space, found, at_key), Opened(head, ends, live.subject, new_key)):
                 return new_key, _header(moved, moved.deadlines)
             await self._delete(space, new_key, 0)
         raise _contended()
@@ -402,8 +402,8 @@ class Sessions:
     async def _end(self, space: Space, found: Found, key: bytes) -> dict[RowId, Version]:
         """Try to end what is stored under a key; returns the lowest versions that are genuine from now on.
 
-        A header stays of what was rotated, and of what has expired and may still be revoked. While several service keys are in use, a mark
-        stays under each of them, so that nobody who is just moving the row to another key brings it back.
+        A header stays of what was rotated, and of what has expired and may still be revoked. While several service keys are in use, a
+        tombstone stays under each of them, so that nobody who is just moving the row to another key brings it back.
         """
         opened, stored = found.opened, found.versions()
         is_barred_later = found.standing is Standing.GONE and opened is not None and opened.head.subject != NO_SUBJECT
@@ -417,13 +417,14 @@ class Sessions:
             gone = [row for row in found.rows if row is not None and row.id in removed]
             space.quota.add(rows=-len(gone), bytes=-sum(row.size_bytes for row in gone))
             return {row.id: Version(found.version + 1) for row in gone}
-        marked: dict[RowId, Version] = {}
-        for desk in reversed(space.desks):  # the row that counts last: until then everything is as it was
-            mark = self._tombstone(space, desk, key, found)
-            if not await self._store.put(mark, expected=stored.get(mark.id)):
+        buried: dict[RowId, Version] = {}
+        # The active key's last: alone it would hide what is under the others for as long as it stays, which would then be back.
+        for desk in reversed(space.desks):
+            tombstone = self._tombstone(space, desk, key, found)
+            if not await self._store.put(tombstone, expected=stored.get(tombstone.id)):
                 break
-            marked[mark.id] = version_of(mark)
-        return marked
+            buried[tombstone.id] = version_of(tombstone)
+        return buried
 
     def _tombstone(self, space: Space, desk: Desk, key: bytes, found: Found) -> Row:
         id, record = desk.sealer.row_id(key), desk.sealer.record_key(key)
@@ -470,7 +471,7 @@ class Draft:
 
 def _header(opened: Opened, deadlines: Deadlines) -> SessionHeader:
     head = opened.head
-    return SessionHeader(head.created_ms, expiry(head, deadlines), etag_of(head.version), opened.subject)
+    return SessionHeader(head.created_ms, expiry(head, deadlines), head.version, opened.subject)
 
 
 def _contended() -> Overloaded:

@@ -33,6 +33,7 @@ class Upkeep:
 
     def __init__(self, store: SessionStore, generations: Generations, finder: Finder, *, clock: Clock, metrics: Metrics) -> None:
         self._unknown = False
+        self._counted = False
         self._store = store
         self._generations = generations
         self._finder = finder
@@ -87,6 +88,13 @@ class Upkeep:
                     logger.error("sessions_generations_unknown", code=error.code)
                 self._unknown = True
             self._metrics.set(GENERATIONS, len(self._generations))
+            self._tell_use()
+
+    def _tell_use(self) -> None:
+        """Publish what namespaces have used, kept up by their writes; before the first count nobody knows."""
+        for name, space in self._spaces.items() if self._counted else ():
+            self._metrics.set(ROWS, space.quota.rows, namespace=name)
+            self._metrics.set(BYTES, space.quota.bytes, namespace=name)
 
     async def _walk(self) -> None:
         while True:
@@ -119,10 +127,10 @@ class Upkeep:
             await self._clock.sleep(pause_s)
         for name, space in self._spaces.items():
             space.quota.recount(rows=rows[name], bytes=sizes[name])
-            self._metrics.set(ROWS, rows[name], namespace=name)
-            self._metrics.set(BYTES, sizes[name], namespace=name)
             for desk in space.desks:
                 self._metrics.set(ROWS_BY_KEY, keys[desk.sealer.key.id], key_id=str(desk.sealer.key.id))
+        self._counted = True
+        self._tell_use()
         await self._generations.drop()
         return reclaimed
 
