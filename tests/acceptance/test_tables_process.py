@@ -30,7 +30,8 @@ DECLARERS_ROUNDS = 40
 
 def read_lines(peer: socket.socket, until: int) -> list[dict[str, Any]]:
     """The changes of a stream of lines, chunked or not, up to a number of them."""
-    received, found = b"", []
+    received = b""
+    found: list[dict[str, Any]] = []
     while len(found) < until:
         part = peer.recv(65_536)
         assert part, received[-300:]
@@ -52,20 +53,23 @@ def test_sigterm_drains_while_streams_are_open(tmp_path: pathlib.Path) -> None:
     received: list[bytes] = []
     with TablesProcess(tmp_path) as tables:
         assert tables.ask("PUT", f"{AT}/log", LOG)[0] == 201
-        with tables.stream(f"{AT}/log/changes") as events, tables.stream(f"{AT}/log/changes", Accept="application/x-ndjson") as lines:
-            with tables.stream(f"{AT}/log/changes") as stuck:
-                stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                for n in range(20):
-                    body = {"attributes": {"h": "a", "r": n, "v": "x" * 100_000}}
-                    assert tables.ask("PUT", f"{AT}/log/rows", body)[0] == 201
-                read_lines(lines, 20)
-                reading = threading.Thread(target=lambda: received.append(read_to_end(events)))
-                reading.start()
-                tables.terminate()
-                reading.join(20)
-                for whole in (*received, read_to_end(lines)):
-                    assert whole.endswith(b"0\r\n\r\n"), "a stream that was drained ends as one that is whole"
-                assert 1 <= received[0].count(b"event: put") <= 20, "what it did not get it finds when it comes again"
+        with (
+            tables.stream(f"{AT}/log/changes") as events,
+            tables.stream(f"{AT}/log/changes", Accept="application/x-ndjson") as lines,
+            tables.stream(f"{AT}/log/changes") as stuck,
+        ):
+            stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            for n in range(20):
+                body = {"attributes": {"h": "a", "r": n, "v": "x" * 100_000}}
+                assert tables.ask("PUT", f"{AT}/log/rows", body)[0] == 201
+            read_lines(lines, 20)
+            reading = threading.Thread(target=lambda: received.append(read_to_end(events)))
+            reading.start()
+            tables.terminate()
+            reading.join(20)
+            for whole in (*received, read_to_end(lines)):
+                assert whole.endswith(b"0\r\n\r\n"), "a stream that was drained ends as one that is whole"
+            assert 1 <= received[0].count(b"event: put") <= 20, "what it did not get it finds when it comes again"
 
 
 def test_a_reader_that_goes_on_after_a_kill_misses_nothing(tmp_path: pathlib.Path) -> None:
@@ -145,7 +149,7 @@ for n in range(rounds):
 
 
 def test_two_programs_declare_the_same_table_at_once(tmp_path: pathlib.Path) -> None:
-    """Where both mean the same, one makes it and the other finds it; where they do not, one is refused, and what is there is one of theirs."""
+    """Where both mean the same, one makes it and the other finds it; where they do not, one is refused."""
     with TablesProcess(tmp_path) as tables:
         programs = [
             subprocess.Popen(

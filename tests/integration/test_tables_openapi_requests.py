@@ -82,8 +82,9 @@ class Asker:
         sent = requests.Request(**case.as_transport_kwargs(base_url="http://tables.example")).prepare()
         parts = urlsplit(sent.url or "")
         target = f"{parts.path}?{parts.query}" if parts.query else str(parts.path)
-        headers = {name: value for name, value in sent.headers.items() if name.lower() not in ("content-length", "user-agent")}
+        headers = {name: str(value) for name, value in sent.headers.items() if name.lower() not in ("content-length", "user-agent")}
         body = sent.body.encode() if isinstance(sent.body, str) else sent.body
+        assert body is None or isinstance(body, bytes)
         answer = self.tables.run(self._answer(case.method.upper(), target, body, headers))
         self.statuses[case.operation.label, answer.status] += 1
         if case.method.upper() in ("PUT", "DELETE") and not target.partition("?")[0].endswith("/rows"):
@@ -134,8 +135,11 @@ def _operations(asker: Asker) -> list[Any]:
     for path in paths:
         document = asker.tables.ask("GET", path).json
         document["paths"] = {path: item for path, item in document["paths"].items() if path.startswith("/v1/")}
-        for result in schemathesis.openapi.from_dict(document).get_all_operations():
-            found.append(result.ok())
+        results: Any = schemathesis.openapi.from_dict(document).get_all_operations()
+        for result in results:
+            operation = result.ok()
+            assert operation is not None
+            found.append(operation)
     return found
 
 
