@@ -8,7 +8,7 @@ sessions_config     what that process reads of the file; `sessions_files` is bac
 hardening       no core dumps, no swap
 roles           what a role is; `events_role`, `propagation_role`, `purging_role`, `tables_role` and `console_role` build
                 one each from `surroundings`
-storage         the data directory and its files
+storage         the data directory and its files; `tables_files` is backup and restore of one of them
 maintenance     upkeep of the log
 config          the whole file, with `logging_config`; `checking` finds what a start would refuse
 metrics         the catalogue of all rooms

@@ -31,6 +31,7 @@ def show_status(path: Path | None, roles: tuple[str, ...], *, token: str | None,
         _print_wikis(status.get("propagation"))
         _print_followers(status.get("events"))
         _print_targets(status.get("purging"))
+        _print_tables(status.get("tables"))
     if any(answer["error"] for answer in answers.values()):
         return Exit.UNREACHABLE
     return Exit.OK if all(answer["ready"] for answer in answers.values()) else Exit.FAILED
@@ -111,6 +112,18 @@ def _print_targets(status: dict[str, Any] | None) -> None:
         columns = ("target", "state", "waiting", "under way", "acknowledged", "retried", "given up")
         unfinished = f"{status['unfinished']} unfinished ({status['waiting_second']} wait for their second)"
         print_table(f"Purging: {unfinished}, {status['dead_letters']} dead letters", columns, rows)
+
+
+def _print_tables(status: dict[str, Any] | None) -> None:
+    if status:
+        names = {
+            "tables": "tables",
+            "spaces": "spaces",
+            "rows": "rows",
+            "bytes": "bytes of rows",
+            "full_partitions": "partitions that are full",
+        }
+        print_table("Tables", ("what", "number"), [(meaning, status[name]) for name, meaning in names.items()])
 
 
 def show_explanation(path: Path | None, wiki: str, title: str, *, token: str | None, as_json: bool) -> None:

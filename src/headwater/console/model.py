@@ -13,7 +13,7 @@ from headwater.console.ports import Answer
 
 _T = TypeVar("_T")
 
-STATUS_ROLES = ("events", "propagation", "purging")
+STATUS_ROLES = ("events", "propagation", "purging", "tables")
 CLASS_NAMES = ("now", "hot", "warm", "rest")
 
 
@@ -111,6 +111,16 @@ class PurgingView(msgspec.Struct, frozen=True, kw_only=True):
     targets: list[TargetView]
 
 
+class TablesView(msgspec.Struct, frozen=True, kw_only=True):
+    """Tables of all domains; None in the overview while the role does not answer. `bytes` is as stored, without what SQLite adds."""
+
+    tables: int = 0
+    spaces: int = 0
+    rows: int = 0
+    bytes: int = 0
+    full_partitions: int = 0
+
+
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """Everything on the page. `verdict` says it in one line; `healthy` is False if somebody should look."""
 
@@ -121,6 +131,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     wikis: list[WikiView]
     edits: list[EditView]
     purging: PurgingView | None
+    tables: TablesView | None = None
 
 
 class _Readiness(msgspec.Struct, frozen=True):
@@ -188,6 +199,7 @@ _READINESS = msgspec.json.Decoder(_Readiness)
 _PROPAGATION = msgspec.json.Decoder(_Propagation)
 _EVENTS = msgspec.json.Decoder(_Events)
 _PURGING = msgspec.json.Decoder(PurgingView)
+_TABLES = msgspec.json.Decoder(TablesView)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +225,7 @@ class Decoded:
     propagation: _Propagation
     events: _Events
     purging: PurgingView | None
+    tables: TablesView | None
     faults: Mapping[str, str]
 
 
@@ -221,7 +234,8 @@ def decode(status: Mapping[str, Answer]) -> Decoded:
     faults: dict[str, str] = {}
     events = _read(_EVENTS, status, "events", faults)
     purging = _read(_PURGING, status, "purging", faults)
-    return Decoded(_read(_PROPAGATION, status, "propagation", faults) or _Propagation(), events or _Events(), purging, faults)
+    tables = _read(_TABLES, status, "tables", faults)
+    return Decoded(_read(_PROPAGATION, status, "propagation", faults) or _Propagation(), events or _Events(), purging, tables, faults)
 
 
 def _read(decoder: msgspec.json.Decoder[_T], status: Mapping[str, Answer], role: str, faults: dict[str, str]) -> _T | None:
@@ -273,6 +287,8 @@ def overview_of(sample: Sample, before: Sample | None, addresses: Mapping[str, s
     edits = [_edit_view(one.wiki, entry) for one in told.propagation.wikis for entry in one.flow]
     edits.sort(key=lambda edit: (edit.applied_ms, edit.number), reverse=True)
     troubles = _troubles(roles, wikis, told.purging)
+    if told.tables is not None and told.tables.full_partitions:
+        troubles.append(f"{told.tables.full_partitions} partitions of tables are full")
     return Overview(
         now_ms=sample.now_ms,
         healthy=not troubles,
@@ -281,6 +297,7 @@ def overview_of(sample: Sample, before: Sample | None, addresses: Mapping[str, s
         wikis=wikis,
         edits=edits[:edits_max],
         purging=told.purging,
+        tables=told.tables,
     )
 
 
