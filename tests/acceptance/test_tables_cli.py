@@ -189,11 +189,11 @@ def test_lines_that_are_refused_are_named_and_counted(tables: TablesWithCommand)
         '{"title": "d", "text": "last"}',
     ]
     (tables.folder / "bad.ndjson").write_text("\n".join(bad))
-    checked = tables.run("import", "bad.example", "titles", "bad.ndjson", "--dry-run", "--errors-max", "9", "--json", status=1).json
+    checked = tables.call("import", "bad.example", "titles", "bad.ndjson", "--dry-run", "--errors-max", "9", "--json", status=1).json
     assert checked["would_be_written"] == 2
     assert tables.ask("GET", "/v1/bad.example/tables/titles/stats")[1]["rows"] == 0
-    tables.run("import", "bad.example", "titles", "bad.ndjson", "--errors-max", "2", status=1)
-    ran = tables.run("import", "bad.example", "titles", "bad.ndjson", "--errors-max", "4", "--restart", "--json", status=1)
+    tables.call("import", "bad.example", "titles", "bad.ndjson", "--errors-max", "2", status=1)
+    ran = tables.call("import", "bad.example", "titles", "bad.ndjson", "--errors-max", "4", "--restart", "--json", status=1)
     assert (ran.json["written"], ran.json["refused"]) == (2, 4)
     assert {(one["line"], one["where"]) for one in ran.json["faults"]} == {(2, None), (3, "text"), (5, "nope"), (6, None)}
     assert "line 3: text: " in ran.errors
@@ -205,21 +205,21 @@ def test_an_import_is_not_mistaken_for_another(tables: TablesWithCommand, many: 
         tables.ask("PUT", f"/v1/{domain}/tables/titles", TITLES)
     path = tables.folder / "mixed.ndjson"
     path.write_text('{"title": "a"}\nno JSON\n')
-    tables.run("import", "a.example", "titles", "mixed.ndjson", status=1)
-    assert "--restart" in tables.run("import", "b.example", "titles", "mixed.ndjson", status=2).errors
+    tables.call("import", "a.example", "titles", "mixed.ndjson", status=1)
+    assert "--restart" in tables.call("import", "b.example", "titles", "mixed.ndjson", status=2).errors
     path.write_text('{"title": "a"}\n{"title": "b"}\n')
-    assert "--restart" in tables.run("import", "a.example", "titles", "mixed.ndjson", status=2).errors
-    assert tables.run("import", "a.example", "titles", "mixed.ndjson", "--restart", "--json").json["written"] == 2
-    assert "no schema" in tables.run("import", "a.example", "titles", "mixed.ndjson", "--declare", status=2).errors
+    assert "--restart" in tables.call("import", "a.example", "titles", "mixed.ndjson", status=2).errors
+    assert tables.call("import", "a.example", "titles", "mixed.ndjson", "--restart", "--json").json["written"] == 2
+    assert "no schema" in tables.call("import", "a.example", "titles", "mixed.ndjson", "--declare", status=2).errors
 
 
 def test_an_import_may_be_repeated_on_purpose(tables: TablesWithCommand) -> None:
     path = "/v1/repeated.example/tables/titles"
     tables.ask("PUT", path, TITLES)
     (tables.folder / "one.ndjson").write_text('{"title": "a", "text": "as exported"}\n')
-    tables.run("import", "repeated.example", "titles", "one.ndjson")
+    tables.call("import", "repeated.example", "titles", "one.ndjson")
     put(tables, path, {"title": "a", "text": "changed since"})
-    tables.run("import", "repeated.example", "titles", "one.ndjson")
+    tables.call("import", "repeated.example", "titles", "one.ndjson")
     assert partition(tables, path, {"title": "a"})[0]["text"] == "as exported"
 
 
@@ -228,7 +228,7 @@ def test_lines_of_one_row_are_written_in_their_order(tables: TablesWithCommand) 
         tables.ask("PUT", f"/v1/ordered.example/tables/{name}", {**TITLES, "writes": writes})
         lines = "".join(json.dumps({"title": f"t{number % 20}", "text": f"{number}"}) + "\n" for number in range(60))
         (tables.folder / "ordered.ndjson").write_text(lines)
-        tables.run("import", "ordered.example", name, "ordered.ndjson")
+        tables.call("import", "ordered.example", name, "ordered.ndjson")
         rows = tables.ask("GET", f"/v1/ordered.example/tables/{name}/rows")[1]["items"]
         assert {row["title"]: row["text"] for row in rows} == {f"t{number % 20}": f"{number}" for number in range(40, 60)}
 
@@ -238,33 +238,33 @@ def test_an_export_ends_where_the_table_is_migrated_meanwhile(tables: TablesWith
     kill_when(tables, arguments, lambda: noted(tables.folder / "migrated.ndjson.progress", "rows") > 9)
     more = {**TITLES, "version": 2, "attributes": {**TITLES["attributes"], "more": "int"}}  # type: ignore[dict-item]
     assert tables.ask("PUT", "/v1/many.example/tables/titles", more)[0] == 201
-    assert "--restart" in tables.run(*arguments, status=2).errors
-    assert tables.run(*arguments[:4], "--restart", "--json").json["rows"] == many
+    assert "--restart" in tables.call(*arguments, status=2).errors
+    assert tables.call(*arguments[:4], "--restart", "--json").json["rows"] == many
 
 
 def test_looking_declaring_and_dropping(tables: TablesWithCommand) -> None:
     (tables.folder / "schema.json").write_text(json.dumps({"table": "looked at", **TITLES}))
-    planned = tables.run("declare", "look.example", "schema.json", "--dry-run")
+    planned = tables.call("declare", "look.example", "schema.json", "--dry-run")
     assert "would be created" in planned.output and "forecast" in planned.output
-    assert tables.run("list", "look.example", "--json").json["tables"] == []
-    assert "created" in tables.run("declare", "look.example", "schema.json").output
-    assert tables.run("declare", "look.example", "schema.json", "--json").json["outcome"] == "unchanged"
-    assert tables.run("list", "look.example", "--json").json["tables"] == [{"table": "looked at", "all_domains": False}]
-    assert "looked at" in tables.run("list", "look.example").output
-    assert json.loads(tables.run("show", "look.example", "looked at").output)["attributes"] == TITLES["attributes"]
+    assert tables.call("list", "look.example", "--json").json["tables"] == []
+    assert "created" in tables.call("declare", "look.example", "schema.json").output
+    assert tables.call("declare", "look.example", "schema.json", "--json").json["outcome"] == "unchanged"
+    assert tables.call("list", "look.example", "--json").json["tables"] == [{"table": "looked at", "all_domains": False}]
+    assert "looked at" in tables.call("list", "look.example").output
+    assert json.loads(tables.call("show", "look.example", "looked at").output)["attributes"] == TITLES["attributes"]
     put(tables, "/v1/look.example/tables/looked%20at", {"title": "a", "text": "b"})
-    assert tables.run("stats", "look.example", "looked at", "--json").json["rows"] == 1
-    assert "Largest partitions" in tables.run("stats", "look.example", "looked at").output
+    assert tables.call("stats", "look.example", "looked at", "--json").json["rows"] == 1
+    assert "Largest partitions" in tables.call("stats", "look.example", "looked at").output
     (tables.folder / "worse.json").write_text(json.dumps({**TITLES, "version": 2, "attributes": {"title": "int", "text": "string"}}))
-    assert "title" in tables.run("declare", "look.example", "worse.json", "--table", "looked at", status=1).errors
+    assert "title" in tables.call("declare", "look.example", "worse.json", "--table", "looked at", status=1).errors
     (tables.folder / "wrong.json").write_text(json.dumps({"attributes": {}}))
-    assert tables.run("declare", "look.example", "wrong.json", "--table", "x", "--json", status=2).json["where"]
-    assert "1 rows" in tables.run("drop", "look.example", "looked at", "--dry-run").output
-    tables.run("drop", "look.example", "looked at")
-    tables.run("drop", "look.example", "looked at")
-    tables.run("show", "look.example", "looked at", status=6)
-    tables.run("export", "look.example", "looked at", "x", status=6)
-    tables.run("import", "look.example", "looked at", "no such file", status=6)
+    assert tables.call("declare", "look.example", "wrong.json", "--table", "x", "--json", status=2).json["where"]
+    assert "1 rows" in tables.call("drop", "look.example", "looked at", "--dry-run").output
+    tables.call("drop", "look.example", "looked at")
+    tables.call("drop", "look.example", "looked at")
+    tables.call("show", "look.example", "looked at", status=6)
+    tables.call("export", "look.example", "looked at", "x", status=6)
+    tables.call("import", "look.example", "looked at", "no such file", status=6)
 
 
 def test_backup_while_it_runs_and_restore_while_it_does_not(tables: TablesWithCommand, many: int) -> None:
@@ -293,7 +293,7 @@ def test_backup_while_it_runs_and_restore_while_it_does_not(tables: TablesWithCo
 def test_nobody_answers(tmp_path: pathlib.Path) -> None:
     other = TablesWithCommand(tmp_path, port=9)
     other.configure({})
-    assert "does not run" in other.run("list", "a.example", status=4).errors
+    assert "does not run" in other.call("list", "a.example", status=4).errors
 
 
 def test_clients_are_limited(tmp_path: pathlib.Path) -> None:
@@ -303,9 +303,9 @@ def test_clients_are_limited(tmp_path: pathlib.Path) -> None:
     }
     with TablesWithCommand(tmp_path, settings, token="secret") as limited:
         assert limited.ask("PUT", "/v1/a.example/tables/titles", TITLES, Authorization="Bearer secret")[0] == 201
-        assert limited.run("list", "a.example", "--json").json["tables"] == [{"table": "titles", "all_domains": False}]
-        assert "administer" in limited.run("export", "a.example", "titles", "x.ndjson", status=1).errors
+        assert limited.call("list", "a.example", "--json").json["tables"] == [{"table": "titles", "all_domains": False}]
+        assert "administer" in limited.call("export", "a.example", "titles", "x.ndjson", status=1).errors
         (tmp_path / "one.ndjson").write_text('{"title": "a"}\n')
-        assert limited.run("import", "a.example", "titles", "one.ndjson", "--json").json["written"] == 1
+        assert limited.call("import", "a.example", "titles", "one.ndjson", "--json").json["written"] == 1
         limited.token = None
-        assert re.search("bearer token", limited.run("list", "a.example", status=1).errors)
+        assert re.search("bearer token", limited.call("list", "a.example", status=1).errors)

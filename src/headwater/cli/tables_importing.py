@@ -175,19 +175,26 @@ class Importing:
         plain = self.schema.get("options", {}).get("writes") == "plain"
         senders = [_Sender(self.target, self.run, write_ids=not plain) for _ in range(self.connections)]
         queues: list[asyncio.Queue[Line | None]] = [asyncio.Queue(LINES_WAITING) for _ in senders]
-        with ThreadPoolExecutor(self.connections) as threads:
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for sender, queue in zip(senders, queues, strict=True):
-                        group.create_task(self._work(sender, queue, threads, show))
-                    await self._deal(file, queues)
-            except* HeadwaterError as errors:
-                raise _first(errors) from errors
-            finally:
-                for sender in senders:
-                    sender.is_over = True
-        for sender in senders:
-            sender.close()
+        try:
+            with ThreadPoolExecutor(self.connections) as threads:
+                await self._through(file, list(zip(senders, queues, strict=True)), threads, show)
+        finally:
+            for sender in senders:
+                sender.close()
+
+    async def _through(
+        self, file: BinaryIO, lanes: "Sequence[tuple[_Sender, asyncio.Queue[Line | None]]]", threads: ThreadPoolExecutor, show: Shown
+    ) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for sender, queue in lanes:
+                    group.create_task(self._work(sender, queue, threads, show))
+                await self._deal(file, [queue for _, queue in lanes])
+        except* HeadwaterError as errors:
+            raise _first(errors) from errors
+        finally:
+            for sender, _ in lanes:
+                sender.is_over = True
 
     async def _deal(self, file: BinaryIO, queues: "Sequence[asyncio.Queue[Line | None]]") -> None:
         """Give each line to the connection that has the lines of its row; where there are static columns, of its partition."""
