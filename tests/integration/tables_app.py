@@ -130,7 +130,7 @@ class TablesApp:
         """As `ask`, for requests beside each other."""
         chunks: asyncio.Queue[bytes] = asyncio.Queue()
         head: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        await self._exchange(self._scope(method, target, body, headers), _content(body), head=head, chunks=chunks)
+        await self.exchange(self.scope(method, target, body, headers), _content(body), head=head, chunks=chunks)
         answered = head.result()
         return Answer(answered.status, answered.headers, b"".join(chunks.get_nowait() for _ in range(chunks.qsize())))
 
@@ -141,13 +141,13 @@ class TablesApp:
     async def _begin(self, target: str, headers: Mapping[str, str]) -> Stream:
         chunks: asyncio.Queue[bytes] = asyncio.Queue(1)
         head: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        task = asyncio.ensure_future(self._exchange(self._scope("GET", target, None, headers), b"", head=head, chunks=chunks))
+        task = asyncio.ensure_future(self.exchange(self.scope("GET", target, None, headers), b"", head=head, chunks=chunks))
         assert (await asyncio.wait_for(head, 10)).status == 200
         opened = Stream(task, chunks, head, self.run)
         self._open.append(opened)
         return opened
 
-    def _scope(self, method: str, target: str, body: object, headers: Mapping[str, str]) -> dict[str, object]:
+    def scope(self, method: str, target: str, body: object, headers: Mapping[str, str]) -> dict[str, object]:
         path, _, query = target.partition("?")
         sent = [(name.replace("_", "-").lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
         if body is not None:
@@ -163,7 +163,7 @@ class TablesApp:
             "client": ("127.0.0.1", 1),
         }
 
-    async def _exchange(
+    async def exchange(
         self, scope: dict[str, object], content: bytes, *, head: "asyncio.Future[Answer]", chunks: "asyncio.Queue[bytes]"
     ) -> None:
         async def receive() -> dict[str, object]:

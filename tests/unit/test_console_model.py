@@ -119,3 +119,12 @@ def test_what_somebody_should_look_at_is_said_first(change: dict[str, Answer], v
 def test_at_rest_everything_is_fresh() -> None:
     calm = sample(wiki={"classes": [], "in_flight": 0})
     assert overview_of(calm, None, ADDRESSES, 20).verdict == "everything is fresh"
+
+
+def test_shows_what_tables_take_and_says_when_partitions_are_full() -> None:
+    tables = {"tables": 2, "spaces": 3, "rows": 40, "bytes": 5000, "full_partitions": 0}
+    overview = overview_of(sample(status={"tables": said(tables)}), None, ADDRESSES, 20)
+    assert overview.tables is not None and (overview.tables.rows, overview.tables.spaces) == (40, 3)
+    full = overview_of(sample(status={"tables": said({**tables, "full_partitions": 1})}), None, ADDRESSES, 20)
+    assert not full.healthy and "1 partitions of tables are full" in full.verdict
+    assert overview_of(sample(), None, ADDRESSES, 20).tables is None

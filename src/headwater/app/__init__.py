@@ -9,7 +9,7 @@ hardening       no core dumps, no swap; `descriptors` as many open files as conn
 tls             TLS of all listeners of a process, read at the start and again
 roles           what a role is; `events_role`, `propagation_role`, `purging_role`, `tables_role` and `console_role` build
                 one each from `surroundings`
-storage         the data directory and its files
+storage         the data directory and its files; `tables_files` is backup and restore of one of them
 maintenance     upkeep of the log
 config          the whole file, with `logging_config`; `checking` finds what a start would refuse
 metrics         the catalogue of all rooms

@@ -15,6 +15,8 @@ from headwater.sqlite.copying import check, copy_to, put_in_place
 from headwater.tables.engines.sqlite.examining import Contents, examine
 from headwater.tables.engines.sqlite.restoring import bring_to_format, given_by, move_on
 
+__all__ = ["COPY_FILE", "Contents", "TableFiles"]
+
 COPY_FILE = "tables-restoring.sqlite"
 
 _logger = structlog.get_logger(__name__)

@@ -3,6 +3,8 @@
 main            the tree of commands, each of which leads to one of those below; `__main__` starts it by name of the package
 serving         `up`, `serve`, `check`; `serving_sessions` is `serve sessions`, which loads no other service
 sessions        `sessions`
+tables          `tables`: `tables_asking` one question each, `tables_exporting`, `tables_moving` around `tables_importing`; under those
+                `tables_lines` of a file, `tables_checking` without a write, `tables_progress` noted and shown
 doctoring       `doctor`
 demonstrating   `demo`
 asking          `status`, `explain`

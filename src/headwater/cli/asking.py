@@ -41,6 +41,7 @@ def show_status(path: Path | None, roles: tuple[str, ...], *, token: str | None,
         _print_followers(status.get("events"))
         _print_targets(status.get("purging"))
         _print_sessions(status.get(SESSIONS))
+        _print_tables(status.get("tables"))
     if any(answer["error"] for answer in answers.values()):
         return Exit.UNREACHABLE
     return Exit.OK if all(answer["ready"] for answer in answers.values()) else Exit.FAILED
@@ -140,6 +141,18 @@ def _print_sessions(status: dict[str, Any] | None) -> None:
         ("memory is not protected by", ", ".join(status["unprotected"])),
     ]
     print_table("Sessions since the process began", ("fact", "value"), [fact for fact in facts if fact[1] != ""])
+
+
+def _print_tables(status: dict[str, Any] | None) -> None:
+    if status:
+        names = {
+            "tables": "tables",
+            "spaces": "spaces",
+            "rows": "rows",
+            "bytes": "bytes of rows",
+            "full_partitions": "partitions that are full",
+        }
+        print_table("Tables", ("what", "number"), [(meaning, status[name]) for name, meaning in names.items()])
 
 
 def show_explanation(path: Path | None, wiki: str, title: str, *, token: str | None, as_json: bool) -> None:

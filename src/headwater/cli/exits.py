@@ -12,7 +12,7 @@ class Exit(IntEnum):
     CONFIG = 3  # the configuration is wrong; nothing was started
     UNREACHABLE = 4  # a role does not answer at the address that the configuration names
     TAKEN = 5  # another process owns the data directory, or an address is taken
-    NOT_FOUND = 6  # the wiki, page or dead letter named does not exist
+    NOT_FOUND = 6  # the wiki, page, dead letter, table or file named does not exist
     INTERRUPTED = 130  # Ctrl-C; what was begun can be resumed
 
 
@@ -23,6 +23,6 @@ MEANINGS = {
     Exit.CONFIG: "the configuration is wrong; nothing was started",
     Exit.UNREACHABLE: "a role does not answer at the address that the configuration names",
     Exit.TAKEN: "another process owns the data directory, or an address is taken",
-    Exit.NOT_FOUND: "the wiki, page or dead letter that was named does not exist",
+    Exit.NOT_FOUND: "the wiki, page, dead letter, table or file that was named does not exist",
     Exit.INTERRUPTED: "interrupted with Ctrl-C; what was begun can be resumed",
 }

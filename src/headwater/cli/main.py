@@ -10,6 +10,7 @@ from headwater.cli.exits import MEANINGS, Exit
 from headwater.cli.options import ConfigOption, DryRunOption, JsonOption, TokenOption
 from headwater.cli.output import complain, errors_as_exits, print_json
 from headwater.cli.sessions import sessions
+from headwater.cli.tables import tables
 
 _EPILOG = "Exit status: " + "; ".join(f"{status.value} {meaning}" for status, meaning in MEANINGS.items()) + "."
 
@@ -31,6 +32,7 @@ doctor = typer.Typer(help="Try out a running service, step by step.", no_args_is
 app.add_typer(doctor, name="doctor")
 
 app.add_typer(sessions, name="sessions")
+app.add_typer(tables, name="tables")
 
 
 def _print_version(wanted: bool) -> None:
@@ -86,7 +88,7 @@ def up(config: ConfigOption = None, json: JsonOption = False) -> None:
 def serve(
     roles: Annotated[
         list[str],
-        typer.Argument(help="Any of: events, propagation, purging, console; or sessions, which share no process.", metavar="ROLE…"),
+        typer.Argument(help="Any of: events, propagation, purging, tables, console; or sessions, which share no process.", metavar="ROLE…"),
     ],
     config: ConfigOption = None,
     json: JsonOption = False,

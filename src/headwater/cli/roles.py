@@ -80,6 +80,36 @@ class RoleClient:
         raise Unavailable(f"{self.name} answered {answer.status}: {detail}")
 
 
+class RoleConnection:
+    """A connection to a role that is kept open, for many requests one after the other."""
+
+    def __init__(self, client: RoleClient) -> None:
+        self._client = client
+        self._headers = {"accept": "application/json"}
+        if client.token:
+            self._headers["authorization"] = f"Bearer {client.token}"
+        self._connection = connection_to(client.address, client.tls, timeout_s=TIMEOUT_S)
+
+    def call(self, method: str, path: str, body: bytes | None = None) -> Answer:
+        """Make one request with a body of JSON; any answer is returned, whatever its status.
+
+        Raises:
+            Unavailable: no whole answer came; what was asked for may have happened.
+        """
+        headers = self._headers if body is None else {**self._headers, "content-type": "application/json"}
+        try:
+            self._connection.request(method, path, body=body, headers=headers)
+            with self._connection.getresponse() as response:
+                return Answer(response.status, _decoded(response.read()))
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()  # and the next request opens it again
+            raise Unavailable(f"{self._client.name} does not answer at {self._client.address}: {error}") from error
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+
 def segment(text: str) -> str:
     """`text` as one percent-encoded path segment."""
     return quote(text, safe="")

@@ -14,7 +14,7 @@ from headwater.console.sessions import SessionsView, sessions_view
 
 _T = TypeVar("_T")
 
-STATUS_ROLES = ("events", "propagation", "purging")
+STATUS_ROLES = ("events", "propagation", "purging", "tables")
 METRICS_ROLE = "sessions"
 CLASS_NAMES = ("now", "hot", "warm", "rest")
 
@@ -113,6 +113,16 @@ class PurgingView(msgspec.Struct, frozen=True, kw_only=True):
     targets: list[TargetView]
 
 
+class TablesView(msgspec.Struct, frozen=True, kw_only=True):
+    """Tables of all domains; None in the overview while the role does not answer. `bytes` is as stored, without what SQLite adds."""
+
+    tables: int = 0
+    spaces: int = 0
+    rows: int = 0
+    bytes: int = 0
+    full_partitions: int = 0
+
+
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """Everything on the page. `verdict` says it in one line; `healthy` is False if somebody should look."""
 
@@ -124,6 +134,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     edits: list[EditView]
     purging: PurgingView | None
     sessions: SessionsView | None = None
+    tables: TablesView | None = None
 
 
 class _Readiness(msgspec.Struct, frozen=True):
@@ -191,6 +202,7 @@ _READINESS = msgspec.json.Decoder(_Readiness)
 _PROPAGATION = msgspec.json.Decoder(_Propagation)
 _EVENTS = msgspec.json.Decoder(_Events)
 _PURGING = msgspec.json.Decoder(PurgingView)
+_TABLES = msgspec.json.Decoder(TablesView)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +231,7 @@ class Decoded:
     events: _Events
     purging: PurgingView | None
     sessions: SessionsView | None
+    tables: TablesView | None
     faults: Mapping[str, str]
 
 
@@ -227,11 +240,13 @@ def decode(status: Mapping[str, Answer], metrics: Mapping[str, Answer]) -> Decod
     faults: dict[str, str] = {}
     events = _read(_EVENTS, status, "events", faults)
     purging = _read(_PURGING, status, "purging", faults)
+    tables = _read(_TABLES, status, "tables", faults)
     return Decoded(
         _read(_PROPAGATION, status, "propagation", faults) or _Propagation(),
         events or _Events(),
         purging,
         _sessions(metrics, faults),
+        tables,
         faults,
     )
 
@@ -296,6 +311,8 @@ def overview_of(sample: Sample, before: Sample | None, addresses: Mapping[str, s
     edits = [_edit_view(one.wiki, entry) for one in told.propagation.wikis for entry in one.flow]
     edits.sort(key=lambda edit: (edit.applied_ms, edit.number), reverse=True)
     troubles = _troubles(roles, wikis, told.purging) + (told.sessions.troubles() if told.sessions is not None else [])
+    if told.tables is not None and told.tables.full_partitions:
+        troubles.append(f"{told.tables.full_partitions} partitions of tables are full")
     return Overview(
         now_ms=sample.now_ms,
         healthy=not troubles,
@@ -305,6 +322,7 @@ def overview_of(sample: Sample, before: Sample | None, addresses: Mapping[str, s
         edits=edits[:edits_max],
         purging=told.purging,
         sessions=told.sessions,
+        tables=told.tables,
     )
 
 

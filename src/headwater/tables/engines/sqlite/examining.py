@@ -65,7 +65,7 @@ def opened(path: Path, *, writing: bool = False) -> Iterator[apsw.Connection]:
         connection = apsw.Connection(str(path), flags=flags)
     try:
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        connection.pragma("trusted_schema", False)
+        distrust_schema(connection)
         with translated(connection, file=path.name):
             if fetch_all(connection, _TABLES) != [(4,)]:
                 raise Corrupted(f"{path.name} is no store of tables")

@@ -1,0 +1,247 @@
+"""`headwater tables import`: each line of a file is one write, many of them at once, those of one row in their order.
+
+`FILE.import` notes up to which line everything is done, and a name for the run. Killed and called again, it goes on after that line; what
+was written beyond it is written again. On conditional tables the `write_id` of a line, made of the run's name and the line's number, makes
+that the same write. On plain ones the same values are written in the same order.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from headwater.cli.exits import Exit
+from headwater.cli.output import complain
+from headwater.cli.roles import Answer, RoleConnection
+from headwater.cli.tables_asking import Target, refuse
+from headwater.cli.tables_exporting import Keys, patiently
+from headwater.cli.tables_lines import Finished, Line, lines_of
+from headwater.cli.tables_progress import Shown, read_progress, write_progress
+from headwater.kernel.errors import HeadwaterError, InvalidInput
+from headwater.kernel.ids import Ids
+
+LINES_AT_ONCE = 16
+"""Lines that a connection takes at a time."""
+LINES_WAITING = 64
+LINES_BETWEEN_NOTES = 2_000
+ENDS_BYTES = 64 * 1024
+_OF_THE_LINE = {400, 413, 422}
+_CODES_OF_THE_LINE = ("/problems/partition-full", "/problems/write-id-reused")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a line was not written."""
+
+    line: int
+    detail: str
+    where: str | None = None
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {f'{self.where}: ' if self.where else ''}{self.detail}"
+
+
+@dataclass(slots=True)
+class Run:
+    """One import, as it is noted.
+
+    Attributes:
+        name: of the run, in every `write_id`.
+        file, target: what goes where.
+        finished: how far.
+    """
+
+    name: str
+    file: dict[str, object]
+    target: dict[str, object]
+    finished: Finished = field(default_factory=Finished)
+
+    def note(self, path: Path) -> None:
+        """Write it down. Raises StorageFull, Unavailable."""
+        done = {"line": self.finished.number, "end": self.finished.end, "refused": self.finished.refused}
+        write_progress(path, {"run": self.name, "file": self.file, "target": self.target, **done})
+
+
+def begin(path: Path, progress: Path, target: Target, *, restart: bool, ids: Ids) -> Run:
+    """Begin an import, or go on with the one that was interrupted. Raises InvalidInput: that was of something else."""
+    with path.open("rb") as file:
+        of_file = _identity(file)
+    of_target: dict[str, object] = {"address": target.client.address, "domain": target.domain, "table": target.table}
+    noted = None if restart else read_progress(progress)
+    if noted is None:
+        run = Run(ids.uuid(), of_file, of_target)
+        run.note(progress)  # before anything is written under its name
+        return run
+    if noted["target"] != of_target:
+        raise InvalidInput(f"{progress} is of an import into {noted['target']}: give --restart to begin another")
+    if noted["file"] != of_file:
+        raise InvalidInput(f"{path} was changed since its import was begun: give --restart to begin again")
+    return Run(noted["run"], of_file, of_target, Finished(noted["line"], noted["end"], noted["refused"]))
+
+
+def _identity(file: BinaryIO) -> dict[str, object]:
+    """What tells a file from what it was before: its size, its beginning and its end."""
+    size = file.seek(0, os.SEEK_END)
+    digest = hashlib.sha256()
+    for at in (0, max(0, size - ENDS_BYTES)):
+        file.seek(at)
+        digest.update(file.read(ENDS_BYTES))
+    return {"bytes": size, "sha256_of_ends": digest.hexdigest()}
+
+
+class _Sender:
+    """Writes lines over one connection."""
+
+    def __init__(self, target: Target, run: Run, *, write_ids: bool) -> None:
+        self._connection = RoleConnection(target.client)
+        self._path = f"{target.path}/rows"
+        self._run = run
+        self._write_ids = write_ids
+        self.is_over = False
+
+    def send(self, lines: Sequence[Line]) -> list[Fault | None]:
+        """Write lines one after the other; why not, for each. Raises what `refuse` raises for what is not about the line."""
+        return [self._send(line) for line in lines if not self.is_over]
+
+    def _send(self, line: Line) -> Fault | None:
+        write_id = b',"write_id":"%s-%d"' % (self._run.name.encode(), line.number) if self._write_ids else b""
+        body = b'{"attributes":%s%s}' % (line.text, write_id)
+        answer = patiently(lambda: self._attempt(body), give_up=lambda: self.is_over)
+        if answer.status == 201:
+            return None
+        told = answer.body if isinstance(answer.body, dict) else {}
+        if answer.status in _OF_THE_LINE or told.get("type") in _CODES_OF_THE_LINE:
+            return Fault(line.number, str(told.get("detail", answer.status)), told.get("where"))
+        refuse(answer)
+        raise AssertionError(f"tables answered {answer.status} to a write")
+
+    def _attempt(self, body: bytes) -> Answer:
+        answer = self._connection.call("PUT", self._path, body)
+        changed = answer.status == 409 and answer.body.get("type") == "/problems/schema-changed"
+        full = answer.status == 507 and answer.body.get("type") == "/problems/storage-full"
+        return Answer(503, answer.body) if changed or full else answer
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+
+class TooManyFaults(HeadwaterError):
+    """More lines of an import were refused than it was to bear; it can go on from there."""
+
+
+@dataclass(slots=True)
+class Importing:
+    """One run of the command.
+
+    Attributes:
+        target, schema: where the rows go.
+        run, progress: what is noted, and where.
+        errors_max: how many lines may be refused.
+        connections: how many requests are under way at once.
+    """
+
+    target: Target
+    schema: dict[str, Any]
+    run: Run
+    progress: Path
+    errors_max: int
+    connections: int
+    faults: list[Fault] = field(default_factory=list)
+    written: int = 0
+    _unnoted: int = 0
+    _refused_before: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._refused_before = self.run.finished.refused
+
+    def go(self, path: Path, show: Shown) -> Exit:
+        """Import what is left. Raises TooManyFaults, and what the service refuses whatever the line."""
+        try:
+            with path.open("rb") as file:
+                asyncio.run(self._all(file, show))
+        finally:
+            self.run.note(self.progress)
+        self.progress.unlink()
+        return Exit.FAILED if self.run.finished.refused else Exit.OK
+
+    async def _all(self, file: BinaryIO, show: Shown) -> None:
+        plain = self.schema.get("options", {}).get("writes") == "plain"
+        senders = [_Sender(self.target, self.run, write_ids=not plain) for _ in range(self.connections)]
+        queues: list[asyncio.Queue[Line | None]] = [asyncio.Queue(LINES_WAITING) for _ in senders]
+        try:
+            with ThreadPoolExecutor(self.connections) as threads:
+                await self._through(file, list(zip(senders, queues, strict=True)), threads, show)
+        finally:
+            for sender in senders:
+                sender.close()
+
+    async def _through(
+        self, file: BinaryIO, lanes: "Sequence[tuple[_Sender, asyncio.Queue[Line | None]]]", threads: ThreadPoolExecutor, show: Shown
+    ) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for sender, queue in lanes:
+                    group.create_task(self._work(sender, queue, threads, show))
+                await self._deal(file, [queue for _, queue in lanes])
+        except* HeadwaterError as errors:
+            raise _first(errors) from errors
+        finally:
+            for sender, _ in lanes:
+                sender.is_over = True
+
+    async def _deal(self, file: BinaryIO, queues: "Sequence[asyncio.Queue[Line | None]]") -> None:
+        """Give each line to the connection that has the lines of its row; where there are static columns, of its partition."""
+        keys, finished = Keys(self.schema), self.run.finished
+        for line in lines_of(file, number=finished.number, end=finished.end):
+            finished.begin(line)
+            if line.fault is not None:
+                self._refused(Fault(line.number, line.fault))
+            if line.row is None:
+                finished.finish(line.number, refused=line.fault is not None)
+                continue
+            key = keys.partition(line.row) if keys.has_statics else keys.row(line.row)
+            place = zlib.crc32(json.dumps(key, sort_keys=True).encode()) % len(queues)
+            await queues[place].put(line)
+        for queue in queues:
+            await queue.put(None)
+
+    async def _work(self, sender: _Sender, queue: "asyncio.Queue[Line | None]", threads: ThreadPoolExecutor, show: Shown) -> None:
+        loop = asyncio.get_running_loop()
+        more = True
+        while more:
+            lines: list[Line] = []
+            while more and (not lines or (len(lines) < LINES_AT_ONCE and not queue.empty())):
+                line = await queue.get()
+                more = line is not None
+                lines += [] if line is None else [line]
+            for line, fault in zip(lines, await loop.run_in_executor(threads, sender.send, lines), strict=True):
+                if fault is not None:
+                    self._refused(fault)
+                self._finish(line, fault)
+            show(self.run.finished.end, self.written)
+
+    def _refused(self, fault: Fault) -> None:
+        self.faults.append(fault)
+        complain(str(fault))
+        if self._refused_before + len(self.faults) > self.errors_max:
+            raise TooManyFaults(f"more than {self.errors_max} lines were refused (--errors-max)")
+
+    def _finish(self, line: Line, fault: Fault | None) -> None:
+        self.run.finished.finish(line.number, refused=fault is not None)
+        self.written += fault is None
+        self._unnoted += 1
+        if self._unnoted >= LINES_BETWEEN_NOTES:
+            self._unnoted = 0
+            self.run.note(self.progress)
+
+
+def _first(errors: BaseExceptionGroup[HeadwaterError]) -> HeadwaterError:
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
