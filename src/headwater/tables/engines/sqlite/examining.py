@@ -11,6 +11,7 @@ import apsw
 import msgspec
 
 from headwater.kernel.errors import Corrupted, InvalidInput
+from headwater.sqlite.connections import BUSY_TIMEOUT_MS, distrust_schema
 from headwater.sqlite.errors import translated
 from headwater.sqlite.queries import fetch_all, fetch_one
 from headwater.tables.engines.sqlite import catalogue
@@ -21,7 +22,7 @@ from headwater.tables.rows import first_expiry, size_bytes
 from headwater.tables.schema import table_of
 from headwater.tables.showing import RowShower
 
-BUSY_TIMEOUT_MS = 5_000
+
 NOTHING = Usage(0, 0)
 
 _TABLES = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('headwater_format', 'declaration', 'space', 'row')"
