@@ -249,6 +249,8 @@ def test_a_key_is_changed_while_sessions_are_served(tmp_path: pathlib.Path) -> N
         assert "SIGHUP" in still.stderr, "the running process still writes under it"
         reload(service)
         assert headwater(service, "sessions", "keys", "retire", "1").returncode != 0, "a row is sealed under it"
+        assert "is active" in headwater(service, "sessions", "keys", "retire", "2").stderr
+        assert "there is 1, 2" in headwater(service, "sessions", "keys", "activate", "9").stderr
         assert service.ask("GET", "/sessions/v1/a").body == b"one"
         eventually(
             lambda: {state["id"]: state["rows"] for state in succeeded(service, "sessions", "keys", "list")} == {1: 0, 2: 1},

@@ -139,6 +139,24 @@ def test_a_write_moves_a_session_to_the_active_key_and_leaves_nothing_under_the_
     run(work)
 
 
+def test_a_session_that_moves_while_it_is_looked_for_is_found() -> None:
+    async def work(world: SessionsWorld) -> None:
+        await world.sessions.save(SPACE, KEY, b"v")
+        world.use_keys(2, 1)
+        near = world.memory.near
+
+        async def move_after_it(id: RowId) -> Row | None:
+            world.memory.near = near  # type: ignore[method-assign]
+            found = await near(id)
+            await world.sessions.save(SPACE, KEY, b"moved")
+            return found
+
+        world.memory.near = move_after_it  # type: ignore[method-assign]
+        assert await world.value(KEY) == b"moved"
+
+    run(work)
+
+
 def test_a_deleted_session_is_not_brought_back_by_one_who_is_moving_it() -> None:
     async def work(world: SessionsWorld) -> None:
         await world.sessions.save(SPACE, KEY, b"v")

@@ -9,7 +9,7 @@ from headwater.kernel.errors import InvalidInput, TooLarge
 from headwater.sessions.engines.memory import MemorySessionStore
 from headwater.sessions.errors import ConditionFailed, QuotaExceeded, Revoked
 from headwater.sessions.model import ABSENT, EXISTS, NEVER_MS, Match, Policy, Row, RowId, Version
-from headwater.sessions.service_metrics import QUOTA_REFUSALS, ROWS, SAVES_UNCHANGED
+from headwater.sessions.service_metrics import QUOTA_REFUSALS, ROWS, ROWS_REJECTED, SAVES_UNCHANGED
 from headwater.testing.sessions_world import SPACE, SessionsWorld
 
 KEY = b"wiki:MWSession:0123456789abcdef"
@@ -179,6 +179,44 @@ def test_an_expired_session_stays_gone_after_a_delete_even_if_the_clock_goes_bac
         assert all(not row.sealed for row in world.memory.rows.values())
 
     run(work, Policy(SPACE, ttl_s=10))
+
+
+def test_a_row_that_is_replaced_while_the_store_answers_is_not_taken_for_one_put_back() -> None:
+    async def work(world: SessionsWorld) -> None:
+        await world.sessions.save(SPACE, KEY, b"v")
+        near = world.memory.near
+
+        async def replace_after_it(id: RowId) -> Row | None:
+            world.memory.near = near  # type: ignore[method-assign]
+            found = await near(id)
+            await world.sessions.save(SPACE, KEY, b"later")
+            return found
+
+        world.memory.near = replace_after_it  # type: ignore[method-assign]
+        assert await world.value(KEY) == b"later"
+        assert world.metrics.value(ROWS_REJECTED, reason="put back") == 0
+
+    run(work)
+
+
+def test_a_rotation_that_is_overtaken_leaves_no_session_under_a_key_that_nobody_has() -> None:
+    async def work(world: SessionsWorld) -> None:
+        await world.sessions.save(SPACE, KEY, b"v")
+        put, puts = world.memory.put, [0]
+
+        async def save_before_the_pointer(row: Row, *, expected: Version | None, clears: Sequence[RowId] = ()) -> bool:
+            puts[0] += 1
+            if puts[0] == 2:
+                await world.sessions.save(SPACE, KEY, b"later")
+            return await put(row, expected=expected, clears=clears)
+
+        world.memory.put = save_before_the_pointer  # type: ignore[method-assign]
+        rotated = await world.sessions.rotate(SPACE, KEY, grace_s=30)
+        assert rotated is not None
+        assert await world.value(rotated[0]) == b"later"
+        assert len(world.memory.rows) == 2, "the session and the pointer to it"
+
+    run(work)
 
 
 def test_a_save_overtaken_by_a_delete_does_not_bring_the_session_back() -> None:

@@ -7,6 +7,7 @@ key, client, body, storage. All that comes before the client is syntax, so refus
 
 import math
 import re
+from collections.abc import Awaitable
 
 import structlog
 
@@ -105,7 +106,7 @@ class DropIn:
     async def _counted(self, request: Request, place: KeyPath, started_s: float) -> Response:
         status = 500  # what a bug is answered with, by the application
         try:
-            response = await self._at(request, place)
+            response = await self._begin(request, place)
             status = response.status
         except HeadwaterError as error:
             response = self._fault_of(error, request, place.base)
@@ -114,7 +115,8 @@ class DropIn:
             self._count(request.method, status, started_s)
         return response
 
-    async def _at(self, request: Request, place: KeyPath) -> Response:
+    def _begin(self, request: Request, place: KeyPath) -> Awaitable[Response]:
+        """Decide on a request without its body; what is returned does the rest."""
         method = request.method
         if request.raw_query:
             raise InvalidInput("a query string means nothing here")
@@ -126,13 +128,16 @@ class DropIn:
         self._gate.callers.permit(client, _VERBS[method], place.namespace)
         match method:
             case "GET":
-                return await self._read(client, place)
+                return self._read(client, place)
             case "DELETE":
-                with self._gate.shedding.write(_is_somebodys):
-                    await self._service.delete(place.namespace, place.key)
-                return _DELETED
+                return self._delete(place)
             case _:
-                return await self._write(request, client, place)
+                return self._write(request, client, place)
+
+    async def _delete(self, place: KeyPath) -> Response:
+        with self._gate.shedding.write(_is_somebodys):
+            await self._service.delete(place.namespace, place.key)
+        return _DELETED
 
     async def _read(self, client: Client, place: KeyPath) -> Response:
         session = await self._service.read(place.namespace, place.key)

@@ -157,7 +157,7 @@ class Finder:
         one that seems older is read again, with the floor known before.
         """
         sealer = desk.sealer
-        id, record = sealer.row_id(key), sealer.record_key(key)
+        id, record = sealer.locate(key)
         stored = await self._store.near(id) or desk.decoy
         is_there = hmac.compare_digest(stored.id, id)
         row, header = stored, sealer.read_header(record, stored, id=id)

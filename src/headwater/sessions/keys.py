@@ -143,6 +143,8 @@ def activate_key(directory: Path, key_id: KeyId) -> None:
     Raises:
         KeysUnusable: the key has no usable file.
     """
+    if key_id not in (present := key_ids(directory)):
+        raise KeysUnusable(f"key {key_id} has no file in {directory}; there is {', '.join(map(str, present)) or 'none'}")
     _read_key(_file(directory, key_id))
     with _as_unusable(directory):
         _write_active(directory, key_id)

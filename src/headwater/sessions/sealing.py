@@ -27,23 +27,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from headwater.sessions.model import (
-    SUBJECT_BYTES_MAX,
-    TOKEN_BYTES,
-    Deadlines,
-    Generation,
-    Head,
-    KeyId,
-    Kind,
-    Row,
-    RowId,
-    RowOutline,
-    Version,
-)
+from headwater.sessions.model import TOKEN_BYTES, Deadlines, Generation, Head, KeyId, Kind, Row, RowId, RowOutline, Version
 
 FORMAT = 1
 MASTER_BYTES = 32
 NONCE_BYTES = 12
+SUBJECT_BYTES_MAX = 512
 _HEAD = struct.Struct(f">BBHQQQ{TOKEN_BYTES}s{TOKEN_BYTES}s{TOKEN_BYTES}sB")
 _TIMES = struct.Struct(">QQ")
 _GENERATION = struct.Struct(f">HQQ{TOKEN_BYTES}s")
@@ -170,8 +159,13 @@ class Sealer:
 
     def record_key(self, session_key: bytes) -> RecordKey:
         """What seals the session."""
-        both = self._records.digest(_with_length(session_key))
-        return RecordKey(both[:32], both[32:])
+        return self.locate(session_key)[1]
+
+    def locate(self, session_key: bytes) -> tuple[RowId, RecordKey]:
+        """Where the session is stored and what seals it."""
+        message = _with_length(session_key)
+        both = self._records.digest(message)
+        return RowId(self._rows.digest(message)), RecordKey(both[:32], both[32:])
 
     def scope(self, subject: str | None = None) -> bytes:
         """The keyed hash of a subject of the namespace, or of the namespace itself."""
