@@ -155,12 +155,12 @@ def test_a_writer_that_does_not_sync_is_caught(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_writer_that_answers_before_the_commit_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_item = Writer._run_item
+    run_items = Writer._run_items
 
-    def run_and_answer(writer: Writer, item: Item) -> None:
-        run_item(writer, item)
-        writer._answer([item])
+    def run_and_answer(writer: Writer, items: Sequence[Item]) -> None:
+        run_items(writer, items)
+        writer._answer(items)
 
     (tmp_path / "run").mkdir()
-    journal = asyncio.run(_record(tmp_path / "run", when_open=lambda: monkeypatch.setattr(Writer, "_run_item", run_and_answer)))
+    journal = asyncio.run(_record(tmp_path / "run", when_open=lambda: monkeypatch.setattr(Writer, "_run_items", run_and_answer)))
     assert _check_images(journal, 60, tmp_path, seed=1)

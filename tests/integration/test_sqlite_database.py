@@ -100,6 +100,77 @@ def test_a_work_that_raises_leaves_its_neighbours_alone(tmp_path: Path, run: Run
     run(scenario())
 
 
+class _Together:
+    """Inserts numbers for many callers at once, and notes how it was asked."""
+
+    def __init__(self, refuses: Callable[[Sequence[int]], bool] = lambda _: False) -> None:
+        self.runs: list[Sequence[int]] = []
+        self.alone: list[int] = []
+        self._refuses = refuses
+
+    def for_all(self, connection: apsw.Connection, numbers: Sequence[int]) -> Sequence[int] | None:
+        self.runs.append(numbers)
+        for n in numbers:
+            _insert(n)(connection)
+        return None if self._refuses(numbers) else [-n for n in numbers]
+
+    def for_one(self, connection: apsw.Connection, n: int) -> int:
+        self.alone.append(n)
+        _insert(n)(connection)
+        return -n
+
+    async def write(self, database: Database, numbers: Sequence[int]) -> list[object]:
+        return await asyncio.gather(
+            *(database.write_together(self.for_all, n, self.for_one) for n in numbers),
+            return_exceptions=True,
+        )
+
+
+def test_what_waits_together_is_written_by_one_run(tmp_path: Path, run: Run) -> None:
+    async def scenario() -> None:
+        database, together = await _open(tmp_path), _Together()
+        assert await together.write(database, range(100)) == [-n for n in range(100)]
+        assert [len(numbers) for numbers in together.runs] == [64, 36] and not together.alone
+        assert _numbers(database) == list(range(100))
+        await database.close()
+
+    run(scenario())
+
+
+def test_a_write_that_fails_among_others_fails_alone(tmp_path: Path, run: Run) -> None:
+    async def scenario() -> None:
+        database, together = await _open(tmp_path), _Together()
+        outcomes = await together.write(database, [1, 2, 1, 3])
+        assert outcomes[:2] == [-1, -2] and outcomes[3] == -3
+        assert isinstance(outcomes[2], apsw.ConstraintError)
+        assert together.alone == [1, 2, 1, 3] and _numbers(database) == [1, 2, 3]
+        await database.close()
+
+    run(scenario())
+
+
+def test_what_cannot_be_done_for_all_is_undone_and_done_one_by_one(tmp_path: Path, run: Run) -> None:
+    async def scenario() -> None:
+        database, together = await _open(tmp_path), _Together(refuses=lambda _: True)
+        assert await together.write(database, [3, 1, 2]) == [-3, -1, -2]
+        assert together.alone == [3, 1, 2] and _numbers(database) == [1, 2, 3]
+        await database.close()
+
+    run(scenario())
+
+
+def test_what_is_handed_in_before_the_end_is_written(tmp_path: Path, run: Run) -> None:
+    async def scenario() -> None:
+        database, together = await _open(tmp_path), _Together()
+        futures = [database.write_together(together.for_all, n, together.for_one) for n in range(3)]
+        await database.close()
+        assert await asyncio.gather(*futures) == [0, -1, -2]
+        with pytest.raises(Unavailable):
+            database.write_together(together.for_all, 4, together.for_one)
+
+    run(scenario())
+
+
 def test_nobody_else_may_read_the_files(tmp_path: Path, run: Run) -> None:
     async def scenario() -> None:
         before = os.umask(0o022)

@@ -25,6 +25,7 @@ from headwater.sqlite.writer import EXIT_STATUS, Item, Platform, Writer
 
 __all__ = ["Database", "Platform"]
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 
@@ -90,6 +91,7 @@ class Database:
         self._writer = writer
         self._waiting = 0
         self._waiting_max = waiting_max
+        self._gathered: list[Item] = []
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self._ended = self._loop.create_future()
@@ -170,14 +172,44 @@ class Database:
             Unavailable: the disk fails or the database is closing; nothing was written.
             OutcomeUnknown: the disk failed in the middle and the process is ending.
         """
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._gather(Item(work, future, frees_space))
+        return await future
+
+    def write_together(
+        self, for_all: Callable[[apsw.Connection, Sequence[A]], Sequence[T] | None], argument: A, alone: Callable[[apsw.Connection, A], T]
+    ) -> "asyncio.Future[T]":
+        """As `write`, but callers that wait with the same `for_all` may be served by one run of it, in one savepoint.
+
+        For small writes that come by the thousand: the interpreter lock, for which every statement queues, is then taken once for many.
+
+        Args:
+            for_all: given the writing connection and the arguments of several callers in their order; returns a result for each, or None
+                if it cannot be done for all of them at once. If so, or if it raises, it is rolled back and `alone` runs for each.
+            argument: what this caller wants done.
+            alone: does it for one argument; what it raises reaches the caller of this argument only.
+
+        Raises: as `write`, at once or when awaited.
+        """
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._gather(Item(alone, future, False, for_all, argument))
+        return future
+
+    def _gather(self, item: Item) -> None:
+        """Hand in one write. All that come in one turn of the event loop are handed in together: a thread is woken once for them."""
         if self._closing:
             raise Unavailable("the database is closing")
         if self._waiting >= self._waiting_max:
             raise Overloaded(f"{self._waiting_max} writes wait for the disk", retry_after_s=1)
         self._waiting += 1
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._writer.put(Item(work, future, frees_space))
-        return await future
+        if not self._gathered:
+            self._loop.call_soon(self._hand_in)
+        self._gathered.append(item)
+
+    def _hand_in(self) -> None:
+        if self._gathered:
+            items, self._gathered = self._gathered, []
+            self._writer.put(items)
 
     async def read(self, work: Callable[[apsw.Connection], T]) -> T:
         """Run a long read in a background thread with a connection of its own, one at a time.
@@ -223,6 +255,7 @@ class Database:
     async def close(self) -> None:
         """Finish the writes handed in, copy the write-ahead log into the file, close it. Idempotent."""
         if not self._closing:
+            self._hand_in()
             self._writer.stop()
         self._closing = True
         await asyncio.shield(self._ended)

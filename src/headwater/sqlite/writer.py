@@ -8,6 +8,7 @@ again, since the kernel may have dropped the pages and would report success.
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,9 +30,11 @@ logger = structlog.get_logger(__name__)
 
 EXIT_STATUS = 70  # EX_SOFTWARE of sysexits.h
 GROUP_SECONDS_MAX = 0.02
+TOGETHER_MAX = 64
 BALLAST_RETRY_S = 1.0
 
-Work = Callable[[apsw.Connection], Any]
+Work = Callable[..., Any]
+WorkForAll = Callable[[apsw.Connection, Sequence[Any]], Sequence[Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,22 @@ class Platform:
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """One write on its way: the work, how to tell its caller, and then what came of it."""
+    """One write on its way: the work, how to tell its caller, and then what came of it.
+
+    Attributes:
+        work: what to do for this caller alone, given the connection, and the argument where there is a `for_all`.
+        caller: whom to tell.
+        frees_space: it removes more than it adds.
+        for_all: what to do at once for all callers that stand next to each other with the same; None: they are never taken together.
+        argument: what this caller gives to `for_all`.
+        result, error: what came of it.
+    """
 
     work: Work
     caller: Any
     frees_space: bool = False
+    for_all: WorkForAll | None = None
+    argument: Any = None
     result: Any = None
     error: BaseException | None = None
 
@@ -87,7 +101,9 @@ class Writer:
         self._ballast = ballast
         self._answer: Callable[[Sequence[Item]], None] = lambda _: None
         self._closed: Callable[[], None] = lambda: None
-        self._queue: SimpleQueue[Item | None] = SimpleQueue()
+        self._queue: SimpleQueue[Sequence[Item] | None] = SimpleQueue()
+        self._waiting: deque[Item] = deque()
+        self._stopping = False
         self._ballast_tried_s = clock.monotonic_s()
         self._full = False
         self._ended = False
@@ -107,9 +123,9 @@ class Writer:
         """Whether the last ordinary write found the disk full. Any thread may ask."""
         return self._full
 
-    def put(self, item: Item) -> None:
-        """Hand in one write. Thread-safe, never blocks."""
-        self._queue.put(item)
+    def put(self, items: Sequence[Item]) -> None:
+        """Hand in writes. Thread-safe, never blocks."""
+        self._queue.put(items)
         if self._ended:
             self._refuse_rest()
 
@@ -137,24 +153,18 @@ class Writer:
 
     def _refuse_rest(self) -> None:
         """Answer what nobody will run any more."""
-        rest: list[Item] = []
-        with suppress(Empty):
-            while True:
-                item = self._queue.get_nowait()
-                if item is not None:
-                    item.error = Unavailable("the database has been closed")
-                    rest.append(item)
+        self._take_in()
+        rest = list(self._waiting)
+        self._waiting.clear()
+        for item in rest:
+            item.error = Unavailable("the database has been closed")
         self._answer(rest)
 
     def _serve(self) -> None:
-        stopping = False
-        while not stopping:
-            first = self._queue.get()
-            if first is None:
-                return
-            group = [first]
+        while self._wait():
+            group: list[Item] = []
             try:
-                stopping = self._commit(group)
+                self._commit(group)
             except _Stopped:
                 for item in group:
                     item.error = OutcomeUnknown("the disk failed while this was written")
@@ -164,40 +174,96 @@ class Writer:
             if self._wal_pages * self._page_bytes >= self._config.wal_bytes_max:
                 self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
 
-    def _commit(self, group: list[Item]) -> bool:
-        """Run the first item and all that wait behind it, commit, and fill in what came of each; say whether to stop afterwards."""
+    def _wait(self) -> bool:
+        """Wait until there is something to write; False when all is done that was handed in before the end."""
+        self._take_in()
+        while not self._waiting and not self._stopping:
+            self._note(self._queue.get())
+        return bool(self._waiting)
+
+    def _take_in(self) -> None:
+        """Take in what has been handed in meanwhile."""
+        with suppress(Empty):
+            while True:
+                self._note(self._queue.get_nowait())
+
+    def _note(self, items: Sequence[Item] | None) -> None:
+        if items is None:
+            self._stopping = True
+        else:
+            self._waiting.extend(items)
+
+    def _commit(self, group: list[Item]) -> None:
+        """Run what waits, commit it, and put into `group` each item with what came of it."""
         start_s = self._clock.monotonic_s()
         try:
-            stopping = self._collect(group, start_s)
+            self._collect(group, start_s)
         except apsw.Error as error:
             self._fail(group, error)
-            return False
+            return
         self._metrics.inc(m.COMMITS, database=self._name)
         self._metrics.observe(m.COMMIT_SECONDS, self._clock.monotonic_s() - start_s, database=self._name)
         self._metrics.observe(m.GROUP_WRITES, len(group), database=self._name)
         if self._full:
             self._leave_full(group)
-        return stopping
 
-    def _collect(self, group: list[Item], start_s: float) -> bool:
-        stopping = False
-        index = 0
+    def _collect(self, group: list[Item], start_s: float) -> None:
+        items_max = self._config.group_writes_max
+        items = self._next_items(items_max)
+        group += items
         self._connection.execute("BEGIN IMMEDIATE")
-        while True:
-            self._run_item(group[index])
-            index += 1
-            if index == self._config.group_writes_max or self._clock.monotonic_s() - start_s > GROUP_SECONDS_MAX:
+        while items:
+            self._run_items(items)
+            if len(group) >= items_max or self._clock.monotonic_s() - start_s > GROUP_SECONDS_MAX:
                 break
-            try:
-                item = self._queue.get_nowait()
-            except Empty:
-                break
-            if item is None:
-                stopping = True
-                break
-            group.append(item)
+            self._take_in()
+            items = self._next_items(items_max - len(group))
+            group += items
         self._connection.execute("COMMIT")
-        return stopping
+
+    def _next_items(self, items_max: int) -> list[Item]:
+        """The next item, with those behind it that can be done together with it."""
+        waiting = self._waiting
+        if not waiting:
+            return []
+        items = [waiting.popleft()]
+        for_all = items[0].for_all
+        if for_all is not None:
+            items_max = min(items_max, TOGETHER_MAX)
+            while waiting and waiting[0].for_all == for_all and len(items) < items_max:
+                items.append(waiting.popleft())
+        return items
+
+    def _run_items(self, items: Sequence[Item]) -> None:
+        """Run items together, or else one by one. Raises what ended the whole transaction."""
+        if items[0].for_all is not None and self._ballast.held and self._run_together(items):
+            return
+        for item in items:
+            self._run_item(item)
+
+    def _run_together(self, items: Sequence[Item]) -> bool:
+        """Run the work that items share, in one savepoint for all; False if it cannot be done so, and then nothing has happened."""
+        execute, for_all = self._connection.execute, items[0].for_all
+        assert for_all is not None
+        execute("SAVEPOINT work")
+        results: Sequence[Any] | None = None
+        try:
+            results = for_all(self._connection, [item.argument for item in items])
+        except Exception as error:
+            self._check_transaction(error)
+        if results is None:
+            execute("ROLLBACK TO work")
+            execute("RELEASE work")
+            return False
+        execute("RELEASE work")
+        for item, result in zip(items, results, strict=True):
+            item.result = result
+        return True
+
+    def _check_transaction(self, error: Exception) -> None:
+        """Raise `error` where SQLite itself has rolled everything back, for want of space or memory; a work may have wrapped its error."""
+        if not self._connection.in_transaction:
+            raise (error.__cause__ if isinstance(error.__cause__, apsw.Error) else error) from None
 
     def _run_item(self, item: Item) -> None:
         """Run one work in a savepoint of its own. Raises what ended the whole transaction."""
@@ -210,11 +276,9 @@ class Writer:
         execute = self._connection.execute
         execute("SAVEPOINT work")
         try:
-            item.result = item.work(self._connection)
+            item.result = item.work(self._connection) if item.for_all is None else item.work(self._connection, item.argument)
         except Exception as error:
-            if not self._connection.in_transaction:
-                # SQLite itself has rolled everything back, for want of space or memory; the work may have wrapped its error.
-                raise (error.__cause__ if isinstance(error.__cause__, apsw.Error) else error) from None
+            self._check_transaction(error)
             execute("ROLLBACK TO work")
             execute("RELEASE work")
             if isinstance(error, apsw.Error) and isinstance(translate(error, self._connection), StorageFull):
