@@ -16,7 +16,7 @@ from tests.integration.tables_under_fault import State, Worker, open_store, spac
 
 from headwater.sqlite import Platform, connections
 from headwater.sqlite.writer import Item, Writer
-from headwater.tables.engines.sqlite import writes
+from headwater.tables.engines.sqlite import together
 from headwater.tables.model import Change, SpaceId
 from headwater.testing.faults import Disk, Event, FaultVfs, Mark, broken_images
 
@@ -85,24 +85,27 @@ def test_a_writer_that_does_not_sync_is_caught(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_writer_that_answers_before_the_commit_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_item = Writer._run_item
+    run_items = Writer._run_items
 
-    def run_and_answer(writer: Writer, item: Item) -> None:
-        run_item(writer, item)
-        writer._answer([item])
+    def run_and_answer(writer: Writer, items: Sequence[Item]) -> None:
+        run_items(writer, items)
+        writer._answer(items)
 
-    journal = asyncio.run(_record(tmp_path / "run", when_open=lambda: monkeypatch.setattr(Writer, "_run_item", run_and_answer)))
+    journal = asyncio.run(_record(tmp_path / "run", when_open=lambda: monkeypatch.setattr(Writer, "_run_items", run_and_answer)))
     assert _check_images(journal, 60, tmp_path, seed=1)
 
 
 def test_changes_that_are_written_after_their_rows_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     late: list[tuple[SpaceId, Change]] = []
-    put_change = writes.put_change
+    store_changes = together.store_changes
 
-    def put_one_later(connection: apsw.Connection, space: SpaceId, change: Change) -> None:
-        late.append((space, change))
-        if len(late) > 1:
-            put_change(connection, *late.pop(0))
+    def store_all_but_one(connection: apsw.Connection, changes: Sequence[tuple[SpaceId, Change]]) -> None:
+        late.extend(changes)
+        store_changes(connection, late[:-1])
+        del late[:-1]
 
-    journal = asyncio.run(_record(tmp_path / "run", when_open=lambda: monkeypatch.setattr(writes, "put_change", put_one_later)))
+    def break_it() -> None:
+        monkeypatch.setattr(together, "store_changes", store_all_but_one)
+
+    journal = asyncio.run(_record(tmp_path / "run", when_open=break_it))
     assert _check_images(journal, 30, tmp_path, seed=1)

@@ -68,7 +68,13 @@ def may(client: Client, verb: Verb, domain: str, table: str) -> bool:
     rights = client.rights
     if rights is None:
         return True
-    return any(verb in rights.get(place, ()) for place in ((domain, table), (domain, EVERY), (EVERY, table), (EVERY, EVERY)))
+    of = rights.get
+    return (
+        verb in of((domain, table), ())
+        or verb in of((domain, EVERY), ())
+        or verb in of((EVERY, table), ())
+        or verb in of((EVERY, EVERY), ())
+    )
 
 
 def _caller(client: TableClientConfig) -> Caller:

@@ -5,9 +5,10 @@ refused left nothing behind; what is planned against a schema is carried out aga
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
+from prometheus_client import Counter, Histogram
 
 from headwater.kernel.clock import Clock
 from headwater.kernel.concurrency import run_until
@@ -107,6 +108,10 @@ class Tables:
         self._config = config
         self._clock = clock
         self._metrics = metrics
+        self._rows_read = cast(Counter, metrics.child(ROWS_READ))
+        self._answer_rows = cast(Histogram, metrics.child(ANSWER_ROWS))
+        self._rows_written = cast(Counter, metrics.child(ROWS_WRITTEN))
+        self._applied = cast(Counter, metrics.child(WRITES, outcome="applied"))
         self._tokens = tokens
         self._full: set[tuple[SpaceId, PartitionKey]] = set()
         self._catalogue = Catalogue(store, config, clock=clock, metrics=metrics)
@@ -152,8 +157,8 @@ class Tables:
         now_s = self._clock.now_ms() // 1000
         page = await self._store.read(query.slice, now_s=now_s)
         items = query.show(page.rows, now_s)
-        self._metrics.inc(ROWS_READ, len(items))
-        self._metrics.observe(ANSWER_ROWS, len(items))
+        self._rows_read.inc(len(items))
+        self._answer_rows.observe(len(items))
         in_use.reads.add(self._clock.monotonic_s() - began_s)
         return Answer(items, None if page.last is None else query.token(page.last))
 
@@ -198,8 +203,8 @@ class Tables:
         if outcome.repeated:
             self._metrics.inc(WRITES, outcome="repeated")
         elif outcome.applied:
-            self._metrics.inc(WRITES, outcome="applied")
-            self._metrics.inc(ROWS_WRITTEN, len(plan.writes))
+            self._applied.inc()
+            self._rows_written.inc(len(plan.writes))
         else:
             self._metrics.inc(WRITES, outcome="refused")
         if outcome.applied:

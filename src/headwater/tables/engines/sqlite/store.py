@@ -22,8 +22,9 @@ from headwater.sqlite.queries import fetch_all
 from headwater.tables.engines.sqlite import catalogue, reads
 from headwater.tables.engines.sqlite.clearing import Clearing
 from headwater.tables.engines.sqlite.keys import space_prefix
+from headwater.tables.engines.sqlite.together import Writing, write_all, write_one
 from headwater.tables.engines.sqlite.upkeep import Kept, Upkeep
-from headwater.tables.engines.sqlite.writes import Revisions, Writing
+from headwater.tables.engines.sqlite.writes import Revisions
 from headwater.tables.model import Changes, Declaration, Outcome, Page, PartitionUsage, Place, Slice, SpaceId, Usage, Walked, Write
 
 PAGE_BYTES = 8192  # rows of 1 KiB lie whole in the leaves of the tree
@@ -179,7 +180,11 @@ class SqliteTableStore:
 
     async def _write(self, write: Write, now_ms: int) -> Outcome:
         failpoint("tables.write")
-        outcome, reserved = await self.database.write(Writing(write, self._revisions, now_ms=now_ms))
+        writing = Writing(write, self._revisions, now_ms)
+        if writing.is_small:
+            outcome, reserved = await self.database.write_together(write_all, writing, write_one)
+        else:
+            outcome, reserved = await self.database.write(partial(write_one, writing=writing))
         failpoint("tables.written")
         self._revisions.confirm(reserved)
         if write.table.options.changes:

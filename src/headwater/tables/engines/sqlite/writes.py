@@ -1,28 +1,19 @@
-"""What a write does in the writer thread, inside one transaction: the rows, what they take, their changes, and its `write_id`.
+"""What is done in the writer thread, inside one transaction: a row stored, what it takes counted, its change noted, its revision given.
 
-A write that stores one row of a table without range columns takes two statements, or three where the size changes.
+Writes of clients are carried out many at once: see `headwater.tables.engines.sqlite.together`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import apsw
 
-from headwater.kernel.failpoints import failpoint
-from headwater.sqlite.queries import fetch_all, fetch_one
-from headwater.tables.engines.sqlite.keys import partition_prefix, row_key
-from headwater.tables.engines.sqlite.records import encode_change, encode_outcome, outcome_of, row_of
-from headwater.tables.errors import PartitionFull, SchemaChanged, TableQuotaExceeded, WriteIdReused
-from headwater.tables.model import FOREVER, Change, ClusteringKey, Outcome, Revision, SpaceId, StoredRow, Usage, Write
-from headwater.tables.rows import Found, carry_out, changes_of, check_row, encode_row, first_expiry, refusal
+from headwater.sqlite.queries import fetch_all
+from headwater.tables.engines.sqlite.records import encode_change
+from headwater.tables.model import FOREVER, Change, Revision, SpaceId, StoredRow, Usage
+from headwater.tables.rows import encode_row, first_expiry
 
 RESERVED_US = 60_000_000
 
-_FIND = """
-    SELECT d.epoch, (SELECT data FROM row WHERE key = ?2), (SELECT data FROM row WHERE key = ?3)
-    FROM space AS s JOIN declaration AS d ON d.incarnation = s.incarnation WHERE s.id = ?1
-"""
-_FIND_ROW = "SELECT data FROM row WHERE key = ?"
 _INSERT_ROW = "INSERT INTO row (key, data) VALUES (?, ?)"
 _UPDATE_ROW = "UPDATE row SET data = ?2 WHERE key = ?1"
 _DELETE_ROW = "DELETE FROM row WHERE key = ?"
@@ -36,8 +27,6 @@ _COUNT_PARTITION = """
 _COUNT_KNOWN_PARTITION = "UPDATE partition SET rows = rows + ?2, bytes = bytes + ?3 WHERE key = ?1 RETURNING bytes"
 _DELETE_PARTITION = "DELETE FROM partition WHERE key = ?"
 _INSERT_CHANGE = "INSERT INTO change (space, sequence, at_ms, data) VALUES (?, ?, ?, ?)"
-_FIND_OUTCOME = "SELECT digest, data FROM outcome WHERE key = ?"
-_INSERT_OUTCOME = "INSERT INTO outcome (key, at_ms, digest, data) VALUES (?, ?, ?, ?)"
 _RESERVE = "UPDATE counter SET value = max(value, ?) WHERE name = 'revision'"
 
 
@@ -89,13 +78,18 @@ def store_row(connection: apsw.Connection, key: bytes, *, before: StoredRow | No
         connection.execute(_INSERT_ROW if before is None else _UPDATE_ROW, (key, data))
     elif before is not None:
         connection.execute(_DELETE_ROW, (key,))
+    store_expiry(connection, key, before=before, after=after)
+    return len(data)
+
+
+def store_expiry(connection: apsw.Connection, key: bytes, *, before: StoredRow | None, after: StoredRow | None) -> None:
+    """Note when the first thing in a row expires that is stored in the place of another."""
     was, becomes = (FOREVER if row is None else first_expiry(row) for row in (before, after))
     if was != becomes:
         if was != FOREVER:
             connection.execute(_DELETE_EXPIRY, (was, key))
         if becomes != FOREVER:
             connection.execute(_INSERT_EXPIRY, (becomes, key))
-    return len(data)
 
 
 def count(connection: apsw.Connection, space: SpaceId, sums: Sums) -> Usage:
@@ -115,122 +109,3 @@ def count_partition(connection: apsw.Connection, prefix: bytes, sums: Sums, *, k
 def put_change(connection: apsw.Connection, space: SpaceId, change: Change) -> None:
     """Add to the change stream of a space."""
     connection.execute(_INSERT_CHANGE, (space, change.sequence, change.at_ms, encode_change(change)))
-
-
-# One write
-
-
-class Writing:
-    """A `Write` being carried out. Call it with the writing connection."""
-
-    def __init__(self, write: Write, revisions: Revisions, *, now_ms: int) -> None:
-        self._write = write
-        self._revisions = revisions
-        self._now_ms = now_ms
-        self._prefix = partition_prefix(write.space, write.partition)
-        self._stored_bytes: dict[ClusteringKey | None, int] = {}
-        self._reserved = 0
-
-    def __call__(self, connection: apsw.Connection) -> tuple[Outcome, int]:
-        """What came of it, and how far revisions are reserved by then."""
-        write = self._write
-        found = self._find(connection)
-        if write.write_id is None:
-            return self._carry_out(connection, found), self._reserved
-        key = self._prefix + write.write_id.encode()
-        first = fetch_one(connection, _FIND_OUTCOME, (key,))
-        if first is not None:
-            if first[0] != write.digest:
-                raise WriteIdReused("this write_id was used for another write", where="write_id")
-            return outcome_of(first[1]), 0
-        outcome = self._carry_out(connection, found)
-        connection.execute(_INSERT_OUTCOME, (key, self._now_ms, write.digest, encode_outcome(outcome)))
-        return outcome, self._reserved
-
-    def _find(self, connection: apsw.Connection) -> Found:
-        """What is there, if the table is still the one that the write was planned for."""
-        write = self._write
-        first = next((one.clustering for one in write.writes if one.clustering is not None), None)
-        keys = (None if first is None else row_key(self._prefix, first), row_key(self._prefix, None) if write.table.statics else None)
-        found = fetch_one(connection, _FIND, (write.space, *keys))
-        if found is None or found[0] != write.epoch:
-            raise SchemaChanged("the table was changed meanwhile")
-        rows: dict[ClusteringKey, StoredRow] = {}
-        self._note(rows, first, found[1])
-        for one in write.writes:
-            if one.clustering is not None and one.clustering != first:
-                more = fetch_one(connection, _FIND_ROW, (row_key(self._prefix, one.clustering),))
-                self._note(rows, one.clustering, None if more is None else more[0])
-        static: bytes | None = found[2]
-        if static is not None:
-            self._stored_bytes[None] = len(static)
-        return Found(rows, row_of(static))
-
-    def _note(self, rows: dict[ClusteringKey, StoredRow], clustering: ClusteringKey | None, data: bytes | None) -> None:
-        row = row_of(data)
-        if row is not None and clustering is not None and data is not None:
-            rows[clustering] = row
-            self._stored_bytes[clustering] = len(data)
-
-    def _carry_out(self, connection: apsw.Connection, found: Found) -> Outcome:
-        write, now_s = self._write, self._now_ms // 1000
-        current = refusal(write, found, now_s)
-        if current is not None:
-            return Outcome(False, None, current)
-        revision, self._reserved = self._revisions.take(connection, self._now_ms, len(write.writes))
-        effect = carry_out(write, found, revision=revision, now_s=now_s)
-        sums = Sums()
-        self._store_all(connection, found.rows, effect.rows, sums)
-        if effect.static_written:
-            self._store(connection, None, found.static, effect.static, sums=sums)
-        if sums:
-            self._check_room(connection, sums)
-        failpoint("tables.stored")
-        if write.table.options.changes:
-            for change in changes_of(write.partition, found, effect, revision=revision, now_ms=self._now_ms):
-                put_change(connection, write.space, change)
-        return Outcome(True, revision)
-
-    def _store_all(
-        self,
-        connection: apsw.Connection,
-        before: Mapping[ClusteringKey, StoredRow],
-        after: Mapping[ClusteringKey, StoredRow | None],
-        sums: Sums,
-    ) -> None:
-        for clustering, row in after.items():
-            self._store(connection, clustering, before.get(clustering), row, sums=sums)
-
-    def _store(
-        self,
-        connection: apsw.Connection,
-        clustering: ClusteringKey | None,
-        before: StoredRow | None,
-        after: StoredRow | None,
-        *,
-        sums: Sums,
-    ) -> None:
-        if before is None and after is None:
-            return
-        data_bytes = store_row(connection, row_key(self._prefix, clustering), before=before, after=after)
-        check_row(self._write, data_bytes, self._stored_bytes.get(clustering, 0))
-        key_bytes = len(self._write.partition) + len(clustering or b"")
-        came, went = after is not None, before is not None
-        sums.size_bytes += came * (key_bytes + data_bytes) - went * (key_bytes + self._stored_bytes.get(clustering, 0))
-        if clustering is not None:
-            sums.rows += came - went
-
-    def _check_room(self, connection: apsw.Connection, sums: Sums) -> None:
-        """Count what has been written and refuse it if it is too much. Only what grows is refused."""
-        write = self._write
-        if write.table.ranges:
-            partition_bytes = count_partition(connection, self._prefix, sums)
-        else:
-            partition_bytes = sums.size_bytes + sum(self._stored_bytes.values()) + len(self._stored_bytes) * len(write.partition)
-        if sums.size_bytes > 0 and partition_bytes > write.partition_bytes_max:
-            raise PartitionFull("the partition has reached its ceiling", where="partition")
-        usage = count(connection, write.space, sums)
-        if sums.rows > 0 and usage.rows > write.room.rows:
-            raise TableQuotaExceeded("the quota of rows is used up")
-        if sums.size_bytes > 0 and usage.size_bytes > write.room.size_bytes:
-            raise TableQuotaExceeded("the quota of bytes is used up")
