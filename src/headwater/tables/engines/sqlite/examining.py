@@ -22,7 +22,6 @@ from headwater.tables.rows import first_expiry, size_bytes
 from headwater.tables.schema import table_of
 from headwater.tables.showing import RowShower
 
-
 NOTHING = Usage(0, 0)
 
 _TABLES = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('headwater_format', 'declaration', 'space', 'row')"
