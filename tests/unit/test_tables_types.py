@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from headwater.kernel.errors import InvalidInput
+from headwater.tables import types
 from headwater.tables.errors import WrongType
 from headwater.tables.model import ColumnType, Kind
 from headwater.tables.types import DIGITS_MAX, EXPONENT_MAX, order_of, parse_type, reader_of, shower_of
@@ -276,3 +277,15 @@ def test_values_compare_as_in_cassandra(name: str, ascending: list[Any]) -> None
 
 def test_every_type_has_its_order_tested() -> None:
     assert {name for name, _ in stored_in_order()} == set(KINDS)
+
+
+def test_members_of_a_set_are_not_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Multiples of 2^61 - 1 all have the same hash, so that a table of them takes a time with the square of their number."""
+
+    class Place(int):
+        __hash__ = None  # type: ignore[assignment]
+
+    monkeypatch.setitem(types._ORDERS, Kind.VARINT, Place)
+    numbers = [str(n * (2**61 - 1)) for n in (1000, 5, 7, 1000, 5)]
+    read = reader_of(parse_type("set<varint>"), where="c")
+    assert read(numbers) == [numbers[1], numbers[2], numbers[0]]

@@ -27,6 +27,7 @@ import struct
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, cast
 
 import msgspec
@@ -281,8 +282,9 @@ def _set_of(convert: Reader, order: Order) -> Reader:
             raise ValueError
         if None in values:
             raise ValueError
-        members = {order(member): member for member in map(convert, reversed(values))}
-        return cast(Stored, [members[place] for place in sorted(members)] or None)
+        # Sorted and not hashed: Python hashes numbers so that whoever sends them can choose any number of them with the same hash.
+        members = sorted(((order(member), member) for member in map(convert, values)), key=itemgetter(0))
+        return cast(Stored, [member for n, (place, member) in enumerate(members) if n == 0 or members[n - 1][0] != place] or None)
 
     return read
 
