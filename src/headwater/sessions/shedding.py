@@ -73,7 +73,7 @@ class Shedding:
 
 
 class _Write:
-    """The place of one write. A class, since every save takes one, and a generator costs ten times as much."""
+    """The place of one write. A class, since every save takes one, and a generator costs several times as much."""
 
     __slots__ = ("_shedding",)
 
