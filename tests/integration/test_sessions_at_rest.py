@@ -15,7 +15,7 @@ from headwater.kernel.ids import SystemIds
 from headwater.kernel.metrics import Metrics
 from headwater.sessions.engines.sqlite import SqliteSessionStore
 from headwater.sessions.keys import add_key, init_keys, load_ring
-from headwater.sessions.model import Policy, Row
+from headwater.sessions.model import Policy, Row, RowId
 from headwater.sessions.sealing import Sealer
 from headwater.sessions.service import Sessions
 from headwater.sessions.service_metrics import SERVICE_METRICS
@@ -173,7 +173,7 @@ def test_what_was_deleted_is_overwritten(tmp_path: Path) -> None:
         clock, metrics, path = ManualClock(), Metrics((*SERVICE_METRICS, *sqlite_metrics.METRICS)), tmp_path / "sessions.sqlite"
         storage = StorageConfig(ballast_bytes=Bytes(0))
         store = await SqliteSessionStore.open(path, metrics=metrics, clock=clock, storage=storage)
-        rows = [Row(bytes([number]) * 32, bytes(100), bytes(32), _canary() * 40) for number in range(20)]
+        rows = [Row(RowId(bytes([number]) * 32), bytes(100), bytes(32), _canary() * 40) for number in range(20)]
         for row in rows:
             assert await store.put(row, expected=None)
         await store.delete({row.id: None for row in rows[::2]})
