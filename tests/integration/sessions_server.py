@@ -5,7 +5,8 @@ import contextlib
 import hashlib
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence, Set
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import uvloop
@@ -23,7 +24,7 @@ from headwater.sessions.config import SessionClientConfig, SessionsConfig, Verb
 from headwater.sessions.engines.memory import MemorySessionStore
 from headwater.sessions.keys import ring_of
 from headwater.sessions.metrics import METRICS
-from headwater.sessions.model import KeyId, Row, RowId, Version
+from headwater.sessions.model import Generation, KeyId, Row, RowId, Version
 from headwater.sessions.sealing import MASTER_BYTES
 from headwater.sessions.service import Sessions
 
@@ -44,7 +45,7 @@ class MovedClock(SystemClock):
 
 
 class FailingStore(MemorySessionStore):
-    """A store that raises `error` while it is set, from whatever is asked of it; `gate` holds up writes until it opens."""
+    """A store that raises `error` while it is set, from what requests and readiness ask of it; `gate` holds up writes until it opens."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,6 +71,12 @@ class FailingStore(MemorySessionStore):
     async def delete(self, rows: Mapping[RowId, Version | None]) -> Set[RowId]:
         await self._meet(writes=True)
         return await super().delete(rows)
+
+    async def generations_since(self, sequence: int, *, limit: int) -> Sequence[Generation]:
+        """Asked by the service itself, so it is not counted."""
+        if self.error is not None:
+            raise self.error
+        return await super().generations_since(sequence, limit=limit)
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,14 @@ class SessionsServer:
         """Ask the server to end."""
         self.release_writes()
         self._loop.call_soon_threadsafe(self._stop.set)
+
+
+def poll(question: Callable[[], bool]) -> None:
+    """Ask again and again until it is so, for at most ten seconds."""
+    deadline_s = time.monotonic() + 10
+    while not question():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
 
 
 def client(name: str, grants: dict[str, tuple[Verb, ...]]) -> SessionClientConfig:

@@ -15,7 +15,7 @@ from headwater.kernel.ids import SystemIds
 from headwater.kernel.metrics import Metrics
 from headwater.sessions.engines.sqlite import SqliteSessionStore
 from headwater.sessions.keys import add_key, init_keys, load_ring
-from headwater.sessions.model import Policy, Row
+from headwater.sessions.model import Policy, Row, RowId
 from headwater.sessions.sealing import Sealer
 from headwater.sessions.service import Sessions
 from headwater.sessions.service_metrics import SERVICE_METRICS
@@ -164,3 +164,21 @@ def test_a_thief_of_database_and_service_keys_opens_nothing(tmp_path: Path) -> N
         await store.close()
 
     asyncio.run(steal())
+
+
+def test_what_was_deleted_is_overwritten(tmp_path: Path) -> None:
+    """Its key and the service keys would still open what a deleted row leaves behind."""
+
+    async def work() -> None:
+        clock, metrics, path = ManualClock(), Metrics((*SERVICE_METRICS, *sqlite_metrics.METRICS)), tmp_path / "sessions.sqlite"
+        storage = StorageConfig(ballast_bytes=Bytes(0))
+        store = await SqliteSessionStore.open(path, metrics=metrics, clock=clock, storage=storage)
+        rows = [Row(RowId(bytes([number]) * 32), bytes(100), bytes(32), _canary() * 40) for number in range(20)]
+        for row in rows:
+            assert await store.put(row, expected=None)
+        await store.delete({row.id: None for row in rows[::2]})
+        await store.close()
+        data = path.read_bytes()
+        assert [row.sealed[:32] in data for row in rows] == [False, True] * 10
+
+    asyncio.run(work())

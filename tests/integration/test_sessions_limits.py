@@ -3,24 +3,16 @@
 import contextlib
 import socket
 import time
-from collections.abc import Callable
 
 import msgspec
 import pytest
 from tests.integration.http_server import answers, exchange
-from tests.integration.sessions_server import serving
+from tests.integration.sessions_server import poll, serving
 
 from headwater.kernel.config import Bytes, Seconds
 from headwater.sessions.config import SessionHttpLimits, SessionsConfig, SheddingConfig
 
 BASE = "/sessions/v1/"
-
-
-def poll(question: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 10
-    while not question():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
 
 
 def limits(**changed: object) -> SessionsConfig:

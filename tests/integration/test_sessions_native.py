@@ -166,6 +166,15 @@ def test_rotation_moves_a_session_and_the_old_key_leads_to_it_for_a_while(server
     assert_problem(server.ask("POST", f"{ROOT}/sessions/absent/rotate"), 404, "not-found")
 
 
+def test_the_grace_of_a_rotation_can_be_shortened_and_not_lengthened(server: SessionsServer) -> None:
+    key = minted(server)
+    assert server.ask("POST", f"{ROOT}/sessions/{key}/rotate", Session_Grace="100000").status == 201
+    server.later(29)
+    assert server.ask("GET", f"{ROOT}/sessions/{key}").status == 200
+    server.later(2)
+    assert server.ask("GET", f"{ROOT}/sessions/{key}").status == 404
+
+
 def test_a_revoked_subject_has_no_session_left_and_a_late_save_brings_none_back(server: SessionsServer) -> None:
     with structlog.testing.capture_logs() as logs:
         mine = minted(server, Session_Subject="canary%20subject")

@@ -1,13 +1,17 @@
 """Names of certificates, and what of a configuration about them is refused."""
 
+import pathlib
+
 import msgspec
 import pytest
+from tests.certificates import SERVER, Authority, tls_config
 
 from headwater.app.config import HeadwaterConfig, check
 from headwater.app.reloading import differences
 from headwater.http.auth import Clients
-from headwater.http.certificates import NAMES_MAX, names_of
+from headwater.http.certificates import NAMES_MAX, load_credentials, names_of
 from headwater.http.config import AskingConfig, ClientCertificates, ClientConfig, HttpLimits, TlsConfig, certificate_name
+from headwater.kernel.clock import SystemClock
 from headwater.kernel.config import Seconds
 from headwater.kernel.errors import InvalidConfig, Unauthenticated
 from headwater.sessions.config import SessionClientConfig, SessionsConfig
@@ -87,6 +91,17 @@ def test_clients_that_nobody_or_everybody_would_be_are_refused(kind: type, optio
     grants: dict[str, object] = {"grants": {}} if kind is SessionClientConfig else {}
     with pytest.raises(msgspec.ValidationError, match=reason):
         msgspec.convert({"name": "wiki", **grants, **options}, kind)
+
+
+def test_a_certificate_of_a_client_is_no_authority_of_clients(tmp_path: pathlib.Path) -> None:
+    authority = Authority(tmp_path)
+    server, leaf = authority.issue("server", "localhost", use=SERVER), authority.issue("client", "wiki.example")
+    clock = SystemClock()
+    whole = tls_config(server, client_ca=authority)
+    assert load_credentials(whole, now_s=clock.now_ms() / 1000, where="http.tls").client_ca_expires_s is not None
+    with pytest.raises(InvalidConfig, match="none of an authority") as refused:
+        load_credentials(msgspec.structs.replace(whole, client_ca=str(leaf.certificate)), now_s=clock.now_ms() / 1000, where="http.tls")
+    assert refused.value.where == "http.tls.client_ca"
 
 
 @pytest.mark.parametrize(

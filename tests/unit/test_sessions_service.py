@@ -335,6 +335,30 @@ def test_the_header_of_a_revoked_session_outlasts_its_end_by_an_hour() -> None:
     run(work, Policy(SPACE, ttl_s=10))
 
 
+async def _revoke_all(world: SessionsWorld) -> None:
+    await world.sessions.revoke_namespace(SPACE)
+
+
+async def _rotate(world: SessionsWorld) -> None:
+    await world.sessions.rotate(SPACE, KEY, grace_s=5)
+
+
+@pytest.mark.parametrize("end", [_revoke_all, _rotate])
+def test_what_was_ended_is_barred_for_an_hour_though_it_has_no_subject(end: Callable[[SessionsWorld], Awaitable[None]]) -> None:
+    async def work(world: SessionsWorld) -> None:
+        await world.sessions.save(SPACE, KEY, b"v")
+        await end(world)
+        world.clock.advance(3_600)
+        await world.sessions._upkeep.reclaim()
+        with pytest.raises(Revoked):
+            await world.sessions.save(SPACE, KEY, b"late")
+        world.clock.advance(11)
+        await world.sessions._upkeep.reclaim()
+        assert (await world.sessions.save(SPACE, KEY, b"v")).created
+
+    run(work, Policy(SPACE, ttl_s=10))
+
+
 def test_sessions_of_mediawiki_are_revoked_by_keyspace_and_user() -> None:
     async def work(world: SessionsWorld) -> None:
         value = b'JSON..{"data":{},"metadata":{"userId":7}}'

@@ -151,15 +151,18 @@ def _take_authorities(context: ssl.SSLContext, file: str, *, where: str) -> "lis
         context.load_verify_locations(file)
     except (ssl.SSLError, OSError) as error:
         raise InvalidConfig(f"{file} holds no certificates (PEM)", where=where) from error
+    if not context.get_ca_certs() and not any(period.self_issued for period in periods):
+        raise InvalidConfig(f"{file} holds certificates, but none of an authority: they vouch for nobody", where=where)
     return periods
 
 
 @dataclass(frozen=True, slots=True)
 class _Period:
-    """When a certificate is valid, in seconds since the epoch."""
+    """When a certificate is valid, in seconds since the epoch; and whether its issuer is itself, so that it can be trusted as it stands."""
 
     from_s: float
     until_s: float
+    self_issued: bool
 
     def holds(self, now_s: float) -> bool:
         return self.from_s <= now_s < self.until_s
@@ -174,7 +177,10 @@ def _periods(file: str, *, where: str) -> list[_Period]:
         raise InvalidConfig(f"{file} cannot be read: {error.strerror}", where=where) from error
     except ValueError as error:
         raise InvalidConfig(f"{file} holds no certificates (PEM)", where=where) from error
-    return [_Period(one.not_valid_before_utc.timestamp(), one.not_valid_after_utc.timestamp()) for one in certificates]
+    return [
+        _Period(one.not_valid_before_utc.timestamp(), one.not_valid_after_utc.timestamp(), one.issuer == one.subject)
+        for one in certificates
+    ]
 
 
 def _check_private(path: Path, *, where: str) -> None:
