@@ -49,6 +49,7 @@ TEXT_BYTES = 1024
 PARTITION_ROWS = 1000
 RANGE_ROWS = 100
 LOADING = 8
+ROUNDS = 8
 VALUES, THOUSAND, MILLION = "values", "thousand", "million"
 _SPREAD = 104_729
 _GET = "SELECT data FROM row WHERE key = ?"
@@ -149,10 +150,19 @@ def _server(directory: str) -> Iterator[tuple[int, int]]:
 
 
 def _load(pid: int, port: int, requests: Sequence[bytes], expected: int) -> Load:
-    before_s, began_s = cpu_s(pid), time.perf_counter()
-    uvloop.run(send_all(port, requests, expected=expected))
-    took_s = time.perf_counter() - began_s
-    return Load(len(requests) / took_s, (cpu_s(pid) - before_s) / len(requests))
+    return _alternate(pid, port, {"": (requests, expected)}, rounds=1)[""]
+
+
+def _alternate(pid: int, port: int, kinds: Mapping[str, tuple[Sequence[bytes], int]], *, rounds: int = ROUNDS) -> dict[str, Load]:
+    """Send requests of several kinds, some of each in every round, so that what is compared has seen the same minutes of the machine."""
+    took_s, used_s = dict.fromkeys(kinds, 0.0), dict.fromkeys(kinds, 0.0)
+    for turn in range(rounds):
+        for name, (requests, expected) in kinds.items():
+            before_s, began_s = cpu_s(pid), time.perf_counter()
+            uvloop.run(send_all(port, requests[turn::rounds], expected=expected))
+            took_s[name] += time.perf_counter() - began_s
+            used_s[name] += cpu_s(pid) - before_s
+    return {name: Load(len(requests) / took_s[name], used_s[name] / len(requests)) for name, (requests, _) in kinds.items()}
 
 
 async def _fill(directory: Path, rows: int) -> float:
@@ -260,24 +270,31 @@ def _parts(directory: Path, count: int) -> Parts:
 
 def _measure_values(pid: int, port: int, count: int) -> dict[str, Load]:
     """Rows of a table without range columns."""
-    found = {"created": _load(pid, port, [_write(VALUES, number) for number in range(count)], 201)}
-    found["empty write"] = _load(pid, port, [_write(VALUES, number, path="/bench/empty") for number in range(count)], 201)
-    found["overwritten"] = _load(pid, port, [_write(VALUES, number, 1) for number in range(count)], 201)
-    found["alone"] = _load(pid, port, [_write(VALUES, count + n, path="/bench/one-commit") for n in range(count // 4)], 201)
-    found["read"] = _load(pid, port, [_read(VALUES, number) for number in _spread(count, count)], 200)
-    found["empty read"] = _load(pid, port, [_read(VALUES, number, path="/bench/empty") for number in range(count)], 200)
-    return found
+    writes = {
+        "created": ([_write(VALUES, number) for number in range(count)], 201),
+        "alone": ([_write(VALUES, count + number, path="/bench/one-commit") for number in range(count // 4)], 201),
+        "empty write": ([_write(VALUES, number, path="/bench/empty") for number in range(count)], 201),
+    }
+    found = _alternate(pid, port, writes)
+    reads = {
+        "overwritten": ([_write(VALUES, number, 1) for number in range(count)], 201),
+        "read": ([_read(VALUES, number) for number in _spread(count, count)], 200),
+        "empty read": ([_read(VALUES, number, path="/bench/empty") for number in range(count)], 200),
+    }
+    return found | _alternate(pid, port, reads)
 
 
 def _measure_ranged(pid: int, port: int, sizes: Sizes) -> dict[str, Load]:
     """Rows of partitions that have many."""
     count = sizes.requests
-    found = {"of a thousand": _load(pid, port, [_read(THOUSAND, n, ranges=True) for n in _spread(count, PARTITION_ROWS)], 200)}
-    found["of a million"] = _load(pid, port, [_read(MILLION, n, ranges=True) for n in _spread(count, sizes.rows)], 200)
-    found["range"] = _load(pid, port, [_range(THOUSAND, n) for n in _spread(sizes.ranges, PARTITION_ROWS)], 200)
-    found["range of a million"] = _load(pid, port, [_range(MILLION, n) for n in _spread(sizes.ranges, sizes.rows)], 200)
-    found["created"] = _load(pid, port, [_write_ranged(MILLION, n) for n in _spread(count, sizes.rows)], 201)
-    return found
+    kinds = {
+        "of a thousand": ([_read(THOUSAND, n, ranges=True) for n in _spread(count, PARTITION_ROWS)], 200),
+        "of a million": ([_read(MILLION, n, ranges=True) for n in _spread(count, sizes.rows)], 200),
+        "range": ([_range(THOUSAND, n) for n in _spread(sizes.ranges, PARTITION_ROWS)], 200),
+        "range of a million": ([_range(MILLION, n) for n in _spread(sizes.ranges, sizes.rows)], 200),
+        "created": ([_write_ranged(MILLION, n) for n in _spread(count, sizes.rows)], 201),
+    }
+    return _alternate(pid, port, kinds)
 
 
 def _measure_tables(pid: int, port: int, sizes: Sizes) -> dict[str, Load]:
@@ -285,9 +302,11 @@ def _measure_tables(pid: int, port: int, sizes: Sizes) -> dict[str, Load]:
     names = [f"table-{number}" for number in range(sizes.tables)]
     found = {"declared": _load(pid, port, [_request("PUT", _at(name), _schema(name, ranges=False)) for name in names], 201)}
     _load(pid, port, [_write(name, 0) for name in names], 201)
-    found["one"] = _load(pid, port, [_read(names[0], 0)] * sizes.requests, 200)
-    found["all"] = _load(pid, port, [_read(names[number], 0) for number in _spread(sizes.requests, sizes.tables)], 200)
-    return found
+    kinds = {
+        "one": ([_read(names[0], 0)] * sizes.requests, 200),
+        "all": ([_read(names[number], 0) for number in _spread(sizes.requests, sizes.tables)], 200),
+    }
+    return found | _alternate(pid, port, kinds)
 
 
 def _check_range(port: int) -> None:

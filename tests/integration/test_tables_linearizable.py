@@ -6,13 +6,13 @@ their revisions, short ones by a search that knows nothing of revisions. Three b
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from random import Random
 
 import msgspec
 import pytest
+from msgspec.structs import replace as altered
 
 from headwater.kernel.config import Bytes
 from headwater.kernel.metrics import Metrics
@@ -46,7 +46,7 @@ class DecidesOnTheLoop(SqliteTableStore):
         holds = holds and (condition.revision is None or (row is not None and row.revision == condition.revision))
         if not holds:
             return await super().write(write, now_ms=now_ms)
-        return await super().write(replace(write, writes=(msgspec.structs.replace(one, condition=None),)), now_ms=now_ms)
+        return await super().write(altered(write, writes=(msgspec.structs.replace(one, condition=None),)), now_ms=now_ms)
 
 
 class ReadsFromACache(SqliteTableStore):
@@ -71,7 +71,7 @@ class AnswersBeforeItHasWritten(SqliteTableStore):
         if not outcome.applied or len(early) > 3:
             early.clear()
             return outcome
-        again = replace(write, writes=tuple(msgspec.structs.replace(one, condition=None) for one in write.writes))
+        again = altered(write, writes=tuple(msgspec.structs.replace(one, condition=None) for one in write.writes))
         early.add(asyncio.ensure_future(super().write(again, now_ms=now_ms)))
         return outcome
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from msgspec.structs import replace as altered
 
 from headwater.kernel.errors import HeadwaterError
 from headwater.tables import rows
@@ -44,7 +45,7 @@ LAW_BY_NAME = {law.__name__: law for law in LAWS}
 class ForgetsConditions(MemoryTableStore):
     async def write(self, write: Write, *, now_ms: int) -> Outcome:
         plain = tuple(msgspec.structs.replace(one, condition=None) for one in write.writes)
-        return await super().write(replace(write, writes=plain), now_ms=now_ms)
+        return await super().write(altered(write, writes=plain), now_ms=now_ms)
 
 
 class DecidesTooEarly(MemoryTableStore):
@@ -55,14 +56,14 @@ class DecidesTooEarly(MemoryTableStore):
         if refused:
             return Outcome(False, None, refused)
         plain = tuple(msgspec.structs.replace(one, condition=None) for one in write.writes)
-        return await super().write(replace(write, writes=plain), now_ms=now_ms)
+        return await super().write(altered(write, writes=plain), now_ms=now_ms)
 
 
 class WritesOneByOne(MemoryTableStore):
     async def write(self, write: Write, *, now_ms: int) -> Outcome:
         outcome = Outcome(True, None)
         for one in write.writes:
-            outcome = await super().write(replace(write, writes=(one,)), now_ms=now_ms)
+            outcome = await super().write(altered(write, writes=(one,)), now_ms=now_ms)
             await asyncio.sleep(0)
         return outcome
 
@@ -70,7 +71,7 @@ class WritesOneByOne(MemoryTableStore):
 class TellsOnlyTheFirstRow(MemoryTableStore):
     async def write(self, write: Write, *, now_ms: int) -> Outcome:
         outcome = await super().write(write, now_ms=now_ms)
-        return replace(outcome, current=outcome.current[:1])
+        return altered(outcome, current=outcome.current[:1])
 
 
 class FollowsTheClockBack(MemoryTableStore):
@@ -97,12 +98,12 @@ class RemembersNoRefusal(MemoryTableStore):
 
 class AsksNoDigest(MemoryTableStore):
     async def write(self, write: Write, *, now_ms: int) -> Outcome:
-        return await super().write(replace(write, digest=b""), now_ms=now_ms)
+        return await super().write(altered(write, digest=b""), now_ms=now_ms)
 
 
 class KnowsNoWriteIds(MemoryTableStore):
     async def write(self, write: Write, *, now_ms: int) -> Outcome:
-        return await super().write(replace(write, write_id=None), now_ms=now_ms)
+        return await super().write(altered(write, write_id=None), now_ms=now_ms)
 
 
 class SharesWriteIds(MemoryTableStore):
@@ -125,12 +126,12 @@ class AcceptsOldSchemas(MemoryTableStore):
         return None if super()._epoch_of(space) is None else 3
 
     async def write(self, write: Write, *, now_ms: int) -> Outcome:
-        return await super().write(replace(write, epoch=3), now_ms=now_ms)
+        return await super().write(altered(write, epoch=3), now_ms=now_ms)
 
 
 class NoCeiling(MemoryTableStore):
     async def write(self, write: Write, *, now_ms: int) -> Outcome:
-        return await super().write(replace(write, partition_bytes_max=1 << 62), now_ms=now_ms)
+        return await super().write(altered(write, partition_bytes_max=1 << 62), now_ms=now_ms)
 
 
 class CeilingForEveryWrite(MemoryTableStore):
@@ -143,12 +144,12 @@ class CeilingForEveryWrite(MemoryTableStore):
 
 class NoQuotaOfRows(MemoryTableStore):
     async def write(self, write: Write, *, now_ms: int) -> Outcome:
-        return await super().write(replace(write, room=Usage(1 << 62, write.room.size_bytes)), now_ms=now_ms)
+        return await super().write(altered(write, room=Usage(1 << 62, write.room.size_bytes)), now_ms=now_ms)
 
 
 class NoQuotaOfBytes(MemoryTableStore):
     async def write(self, write: Write, *, now_ms: int) -> Outcome:
-        return await super().write(replace(write, room=Usage(write.room.rows, 1 << 62)), now_ms=now_ms)
+        return await super().write(altered(write, room=Usage(write.room.rows, 1 << 62)), now_ms=now_ms)
 
 
 class ReadsInOneDirection(MemoryTableStore):
@@ -200,7 +201,7 @@ class ForgetsStatics(MemoryTableStore):
 
 class MixesPartitions(MemoryTableStore):
     async def write(self, write: Write, *, now_ms: int) -> Outcome:
-        return await super().write(replace(write, partition=_cut(write.partition)), now_ms=now_ms)
+        return await super().write(altered(write, partition=_cut(write.partition)), now_ms=now_ms)
 
     async def read(self, slice: Slice, *, now_s: int) -> Page:
         return await super().read(msgspec.structs.replace(slice, partition=_cut(slice.partition)), now_s=now_s)
@@ -259,7 +260,7 @@ class StreamsBackwards(MemoryTableStore):
 class StreamsEveryTable(MemoryTableStore):
     async def write(self, write: Write, *, now_ms: int) -> Outcome:
         table = replace(write.table, options=replace(write.table.options, changes=True))
-        return await super().write(replace(write, table=table), now_ms=now_ms)
+        return await super().write(altered(write, table=table), now_ms=now_ms)
 
 
 class SkipsAChange(MemoryTableStore):
@@ -444,7 +445,7 @@ Carry = Callable[..., rows.Effect]
 
 def _with_writes(change: Callable[[Put | Remove], Put | Remove]) -> Carry:
     def carry_out(write: Write, found: rows.Found, *, revision: Revision, now_s: int) -> rows.Effect:
-        return rows.carry_out(replace(write, writes=tuple(map(change, write.writes))), found, revision=revision, now_s=now_s)
+        return rows.carry_out(altered(write, writes=tuple(map(change, write.writes))), found, revision=revision, now_s=now_s)
 
     return carry_out
 
@@ -463,7 +464,7 @@ def _stamping_all_cells(write: Write, found: rows.Found, *, revision: Revision, 
         key: row and StoredRow(row.revision, {id: Cell(cell.value) for id, cell in row.cells.items()}, row.marker_expires_s)
         for key, row in effect.rows.items()
     }
-    return replace(effect, rows=stamped)
+    return altered(effect, rows=stamped)
 
 
 def _ignoring_nulls(one: Put | Remove) -> Put | Remove:
@@ -495,7 +496,7 @@ def _first_condition_only(write: Write, found: rows.Found, now_s: int) -> Sequen
         return condition and msgspec.structs.replace(condition, predicates=condition.predicates[:1])
 
     writes = tuple(msgspec.structs.replace(one, condition=cut(one.condition)) for one in write.writes)
-    return rows.refusal(replace(write, writes=writes), found, now_s)
+    return rows.refusal(altered(write, writes=writes), found, now_s)
 
 
 def _blind_to_statics(write: Write, found: rows.Found, now_s: int) -> Sequence[KeyedRow] | None:
@@ -508,7 +509,7 @@ def _blind_to_expiry(write: Write, found: rows.Found, now_s: int) -> Sequence[Ke
 
 def _every_write(partition: PartitionKey, found: rows.Found, effect: rows.Effect, *, revision: Revision, now_ms: int) -> Sequence[Change]:
     there = {key: row or StoredRow(revision, {}, FOREVER) for key, row in effect.rows.items()}
-    changes = rows.changes_of(partition, found, replace(effect, rows=there), revision=revision, now_ms=now_ms)
+    changes = rows.changes_of(partition, found, altered(effect, rows=there), revision=revision, now_ms=now_ms)
     return [replace(change, row=effect.rows[change.clustering]) if change.clustering is not None else change for change in changes]
 
 

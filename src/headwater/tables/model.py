@@ -298,21 +298,30 @@ class Remove(msgspec.Struct, frozen=True, gc=False):
     condition: Condition | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Bounds(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What a write is held to beside the room that there is.
+
+    Attributes:
+        epoch: of the declaration that the schema is of; the write is refused if it is not the present one.
+        row_bytes_max: the most that a row may take, as `headwater.tables.rows.encode_row` has it; only a write that makes it larger is
+            refused.
+    """
+
+    epoch: int
+    row_bytes_max: int = 1 << 62
+
+
+class Write(Bounds, frozen=True, gc=False):
     """Writes to one partition that happen together or not at all.
 
     Attributes:
         space, partition: where.
         table: the schema they were planned with.
-        epoch: of the declaration that the schema is of; refused if it is not the present one.
         writes: no two of the same row.
+        partition_bytes_max: ceiling of the partition's size after the write; only a write that makes it larger is refused.
+        room: the most that the space may take after the write; only a write that makes it larger is refused.
         write_id: given by the client: a repeat gets the outcome of the first; None: none.
         digest: of what the write asks for, so that a `write_id` used for something else is recognised.
-        partition_bytes_max: ceiling of the partition's size after the write; only a write that makes it larger is refused.
-        row_bytes_max: the most that a row may take, as `headwater.tables.rows.encode_row` has it; only a write that makes it larger is
-            refused.
-        room: the most that the space may take after the write; only a write that makes it larger is refused.
     """
 
     space: SpaceId
@@ -323,12 +332,9 @@ class Write:
     room: "Usage"
     write_id: str | None = None
     digest: bytes = b""
-    epoch: int = field(kw_only=True)
-    row_bytes_max: int = field(kw_only=True, default=1 << 62)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What came of a `Write`.
 
     Attributes:

@@ -7,7 +7,6 @@ and keep no row alive. What has expired is as if it had been deleted, whether or
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -94,8 +93,7 @@ def first_expiry(row: StoredRow) -> int:
 # Conditions
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True, gc=False):
     """What is stored of the rows that a write names, expired or not.
 
     Attributes:
@@ -158,8 +156,7 @@ def _compares(predicate: Predicate, value: Stored, order: Callable[[Stored], Any
 # Writing
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(msgspec.Struct, frozen=True, gc=False):
     """What is to be stored after a write.
 
     Attributes:

@@ -1,7 +1,7 @@
 """Tables in memory: the model of what a store does, for tests and for trying things out. Nothing survives the process."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgspec
 from sortedcontainers import SortedDict
@@ -187,7 +187,7 @@ class MemoryTableStore:
         if first is not None:
             if first[1] != write.digest:
                 raise WriteIdReused("this write_id was used for another write", where="write_id")
-            return replace(first[2], repeated=True)
+            return msgspec.structs.replace(first[2], repeated=True)
         outcome = self._write(space, write, now_ms)
         space.outcomes[write.partition, write.write_id] = now_ms, write.digest, outcome
         return outcome

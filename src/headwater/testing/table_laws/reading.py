@@ -1,6 +1,5 @@
 """Laws of rows at rest: what comes back, in which slices, and what is not there."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 from msgspec.structs import replace as altered
@@ -258,7 +257,7 @@ async def what_is_stored_survives_closing(engine: TableEngine) -> None:
     t.store = await engine.open(clock)
     assert [t.shown(row) for row in await t.all(t.slice())] == [{"v": "x", "s": "y"}, {"v": "z", "s": "y"}]
     assert (await t.usage(), await t.changes(), await t.store.declarations()) == before
-    assert await t.write(t.put_of((2,), {"v": "z"}), write_id="w") == replace(outcome, repeated=True)
+    assert await t.write(t.put_of((2,), {"v": "z"}), write_id="w") == altered(outcome, repeated=True)
     again = await t.put(1, v="later")
     assert again.revision is not None and outcome.revision is not None and again.revision > outcome.revision
     await t.store.close()

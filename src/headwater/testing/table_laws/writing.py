@@ -305,7 +305,7 @@ async def a_repeat_of_a_write_gets_its_first_outcome(engine: TableEngine) -> Non
         first = await t.write(t.put_of((1,), {"v": "a"}, condition=ABSENT), write_id="w")
         await t.put(1, v="b")
         again = await t.write(t.put_of((1,), {"v": "a"}, condition=ABSENT), write_id="w")
-        assert first.applied and not first.repeated and again == replace(first, repeated=True)
+        assert first.applied and not first.repeated and again == altered(first, repeated=True)
         assert await t.get(1) == {"v": "b"}
 
 

@@ -36,7 +36,7 @@ WALK_ROWS = 5_000  # read in one snapshot of a walk
 WALK_BYTES = 4 * 1024 * 1024  # of rows in a page of a walk, the last one aside
 SIZES = 20_000  # read in one snapshot when the largest rows are looked for
 
-_POINT = "SELECT data, NULL FROM row WHERE key = ?"
+_POINT = "SELECT data FROM row WHERE key = ?"
 _POINT_STATIC = "SELECT (SELECT data FROM row WHERE key = ?1), (SELECT data FROM row WHERE key = ?2)"
 _FORWARD = "SELECT key, data FROM row WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?3"
 _BACKWARD = "SELECT key, data FROM row WHERE key >= ?1 AND key < ?2 ORDER BY key DESC LIMIT ?3"
@@ -76,12 +76,14 @@ def read_point(connection: apsw.Connection, slice: Slice, *, now_s: int) -> Page
     """The one row that a slice names."""
     prefix = partition_prefix(slice.space, slice.partition)
     key = row_key(prefix, slice.lower)
-    statement, keys = (_POINT_STATIC, (key, row_key(prefix, None))) if slice.statics else (_POINT, (key,))
-    found = fetch_all(connection, statement, keys)
-    if not found:
-        return Page((), None)
-    data, static_data = found[0]
-    row, static = live(row_of(data), now_s), live(row_of(static_data), now_s)
+    static_data: bytes | None = None
+    if slice.statics:
+        data, static_data = fetch_all(connection, _POINT_STATIC, (key, row_key(prefix, None)))[0]
+    else:
+        data = connection.execute(_POINT, (key,)).get  # without a list of rows, which takes as long again
+        if data is None:
+            return Page((), None)
+    row, static = live(row_of(data), now_s), None if static_data is None else live(row_of(static_data), now_s)
     if row is not None:
         return Page((KeyedRow(slice.lower, row, static),), None)
     if slice.whole and static is not None:
