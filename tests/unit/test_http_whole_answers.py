@@ -1,6 +1,8 @@
 """Whole answers: handed to the kernel once, and made of nothing that could be taken for another field."""
 
 import asyncio
+import gc
+import weakref
 from typing import Any, cast
 
 import pytest
@@ -11,7 +13,7 @@ from headwater.http.fields import head_of
 from headwater.http.listening import Listener
 from headwater.http.messages import Request, Response, Route
 from headwater.http.metrics import METRICS
-from headwater.http.serving import Connection, _Server
+from headwater.http.serving import Connection, Cycle, _Server
 from headwater.kernel.clock import SystemClock
 from headwater.kernel.metrics import Metrics
 
@@ -134,3 +136,22 @@ def test_no_value_begins_another_field() -> None:
 def test_a_field_that_is_not_well_formed_is_refused(field: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match="well-formed"):
         head_of(Response(200, headers=(field,)), b"")
+
+
+def test_a_request_that_was_answered_leaves_nothing_for_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Garbage that leads back to itself lies in memory until it is collected, and with it the body of each request."""
+    born: list[weakref.ref[Cycle]] = []
+    make = Cycle.__init__
+
+    def noted(cycle: Cycle, *args: Any, **named: Any) -> None:
+        make(cycle, *args, **named)
+        born.append(weakref.ref(cycle))
+
+    monkeypatch.setattr(Cycle, "__init__", noted)
+    gc.collect()
+    gc.disable()
+    try:
+        ask(*(get("/hello") for _ in range(10)))
+        assert len(born) == 10 and sum(cycle() is not None for cycle in born) <= 1, "all but the last, which its connection holds"
+    finally:
+        gc.enable()
