@@ -1,6 +1,7 @@
 """Every store of tables keeps the laws."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,11 @@ from headwater.sqlite import StorageConfig
 from headwater.sqlite import metrics as sqlite_metrics
 from headwater.tables.engines.memory import MemoryTableStore
 from headwater.tables.engines.sqlite import SqliteTableStore
+from headwater.tables.engines.sqlite.reads import CHANGES_BYTES, read_slice
+from headwater.tables.model import Options
 from headwater.testing.clock import ManualClock
 from headwater.testing.table_laws import LAWS, Law
+from headwater.testing.table_laws.setting import opened, table_of
 
 
 class _Memory:
@@ -42,3 +46,36 @@ def test_memory(law: Law) -> None:
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 def test_sqlite(law: Law, tmp_path: Path) -> None:
     asyncio.run(law(_Sqlite(tmp_path)))
+
+
+def test_sqlite_reads_few_large_changes_at_once(tmp_path: Path) -> None:
+    """They are read on the event loop, so that a reader who begins with much to read must not hold everybody up."""
+
+    async def read() -> None:
+        async with opened(_Sqlite(tmp_path), table_of(options=Options(changes=True))) as t:
+            for key in range(9):
+                await t.put(key, v="x" * (CHANGES_BYTES // 3))
+            first = await t.store.changes(t.space, 0, limit=200, wait_s=0)
+            assert len(first.changes) == 3 and not first.at_end and first.next == first.changes[-1].sequence
+            assert [change.clustering for change in await t.changes()] == [t.clustering(key) for key in range(9)]
+
+    asyncio.run(read())
+
+
+@pytest.mark.parametrize("ttl_s", [0, 1])
+def test_sqlite_reads_many_large_rows_in_the_background(tmp_path: Path, ttl_s: int) -> None:
+    """Also those that have expired, which no limit of a query and no size of its answer bounds."""
+
+    async def read() -> None:
+        async with opened(_Sqlite(tmp_path)) as t:
+            for key in range(9):
+                await t.put(key, v="x" * 300_000, ttl_s=ttl_s)
+            assert isinstance(t.store, SqliteTableStore)
+            look = partial(read_slice, t.store.database.reader, t.slice())
+            assert look(now_s=t.now_s, rows_max=5) is None
+            page = look(now_s=t.now_s + ttl_s, rows_max=400)
+            assert page is None
+            t.clock.advance(ttl_s)
+            assert await t.keys(t.slice()) == ([] if ttl_s else list(range(9)))
+
+    asyncio.run(read())

@@ -108,10 +108,22 @@ class Found:
 
 
 def refusal(write: Write, found: Found, now_s: int) -> Sequence[KeyedRow] | None:
-    """The rows that are there, in the order of the writes, if a condition of any of them does not hold; None if all hold."""
+    """The rows that are there, in the order of the writes, if a condition of any of them does not hold; None if all hold.
+
+    Of a batch only the first ones where all are more than `current_bytes_max`: a small request must not make a large answer, nor a large
+    record of it.
+    """
     if all(one.condition is None or _holds(one.condition, _seen(one, found, now_s)) for one in write.writes):
         return None
-    return [_seen(one, found, now_s) for one in write.writes]
+    current: list[KeyedRow] = []
+    taken_bytes = 0
+    for one in write.writes:
+        current.append(_seen(one, found, now_s))
+        if len(write.writes) > 1:
+            taken_bytes += sum(len(encode_row(part)) for part in (current[-1].row, current[-1].static) if part is not None)
+        if taken_bytes >= write.current_bytes_max:
+            break
+    return current
 
 
 def _seen(write: Put | Remove, found: Found, now_s: int) -> KeyedRow:

@@ -47,7 +47,7 @@ class Written(msgspec.Struct, frozen=True):
     Attributes:
         applied: whether it happened.
         revision: of the rows, if it did; 16 hexadecimal digits.
-        current: otherwise the row that is there (None: none), or the rows of a batch in its order.
+        current: otherwise the row that is there (None: none), or the rows of a batch in its order, the first ones if they are large.
     """
 
     applied: bool
@@ -232,6 +232,7 @@ class Tables:
             plan.digest,
             epoch=in_use.declaration.epoch,
             row_bytes_max=int(self._config.row_bytes_max),
+            current_bytes_max=int(self._config.answer_bytes_max),
         )
         try:
             outcome = await self._store.write(write, now_ms=now_ms)

@@ -135,13 +135,14 @@ class MemoryTableStore:
             keys.reverse()
         found: list[KeyedRow] = []
         taken_bytes = 0
+        static_bytes = 0 if partition.static is None or not slice.statics else len(encode_row(partition.static))
         for n, key in enumerate(keys):
             if len(found) == slice.limit or (found and taken_bytes >= slice.bytes_max):
                 return Page(found, keys[n - 1])
             row = live(partition.rows[key], now_s)
             if row is not None:
                 found.append(KeyedRow(key, row, static))
-                taken_bytes += len(encode_row(partition.rows[key]))
+                taken_bytes += len(encode_row(partition.rows[key])) + static_bytes
         if slice.whole and static is not None and not any(live(row, now_s) for row in partition.rows.values()):
             found.append(KeyedRow(None, None, static))
         return Page(found, None)
