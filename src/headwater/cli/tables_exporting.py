@@ -159,14 +159,14 @@ class Exporting:
         whole = self.file.exists()
         if noted is None:
             if whole:
-                raise InvalidInput(f"{self.file} exists")
+                raise InvalidInput(f"{self.file} exists: name another file, or take it away")
             return _State(source)
         noted.pop("format")
         state = _State(**noted)
         if whole and state.done and not self._part.exists():
             return state  # killed between the last two steps
         if whole:
-            raise InvalidInput(f"{self.file} exists")
+            raise InvalidInput(f"{self.file} exists: name another file, or take it away")
         if state.source != source or not self._part.exists() or self._part.stat().st_size < state.size:
             raise InvalidInput(f"{self._progress} is of another export, or the table was migrated since: give --restart to begin again")
         return state

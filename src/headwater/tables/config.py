@@ -34,8 +34,13 @@ class GroupConfig(Section, frozen=True):
 class QuotaConfig(Section, frozen=True):
     """What a domain or one of its tables may take."""
 
-    rows_max: Annotated[int | None, doc("Most rows; what would make more is answered 507."), msgspec.Meta(ge=1)] = None
+    rows_max: Annotated[int | None, doc("Most rows; what would make more is answered 507.")] = None
     bytes_max: Annotated[Bytes | None, doc("Most bytes, as stored; what would make more is answered 507.")] = None
+
+    def __post_init__(self) -> None:
+        """Refuse a quota that lets nothing in; a table that nobody may write needs no quota but grants."""
+        if any(quota is not None and quota < 1 for quota in (self.rows_max, self.bytes_max)):
+            raise ValueError("rows_max and bytes_max are at least 1; leave out what has no bound")
 
 
 class TableClientConfig(Section, frozen=True):

@@ -220,7 +220,7 @@ def _check_same(old: Element, new: Element, at: str) -> None:
     """Refuse a column that is another than before under its name."""
     if old.type != new.type:
         raise MigrationRefused(
-            f"{old.name} is a {old.type} and cannot become a {new.type}: the type of a column never changes",
+            f"{old.name} is of type {old.type} and cannot become {new.type}: no column changes its type; add one of another name",
             where=pointer("attributes", old.name),
         )
     if old.role is not new.role:
