@@ -191,6 +191,13 @@ def test_changes_may_be_turned_on_and_off_again() -> None:
     assert not table_of(changed(with_changes, schema(3))).options.changes
 
 
+def test_only_turning_changes_off_ends_streams() -> None:
+    with_changes = changed(on_record(), schema(2, changes=True))
+    assert declare(with_changes, schema(3)).ends_streams
+    assert not declare(with_changes, schema(3, changes=True)).ends_streams
+    assert not declare(on_record(), schema(2, changes=True)).ends_streams
+
+
 # Columns
 
 

@@ -6,14 +6,14 @@ first writes.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 import msgspec
 import structlog
 
 from headwater.kernel.clock import Clock
+from headwater.kernel.concurrency import to_its_end
 from headwater.kernel.errors import StorageFull
 from headwater.kernel.metrics import Metrics
 from headwater.kernel.waiting import Waiters
@@ -33,7 +33,6 @@ _log = structlog.get_logger(__name__)
 
 ATTEMPTS_MAX = 8
 LARGEST_ASKED = 5
-T = TypeVar("T")
 
 
 class Declared(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -167,7 +166,7 @@ class Catalogue:
         Raises:
             SchemaChanged: the table is another by now.
         """
-        await _to_its_end(self._make_space(in_use))
+        await to_its_end(self._make_space(in_use))
 
     async def _make_space(self, in_use: InUse) -> None:
         async with self.unchanged:
@@ -210,7 +209,7 @@ class Catalogue:
         if dry_run:
             planned, present = self._plan(domain, name, body)
             return await self._describe(planned, domain, present)
-        return await _to_its_end(self._declare(domain, name, body))
+        return await to_its_end(self._declare(domain, name, body))
 
     async def _declare(self, domain: str, name: str, body: Mapping[str, object]) -> Declared:
         async with self.unchanged:
@@ -218,7 +217,7 @@ class Catalogue:
                 planned, _present = self._plan(domain, name, body)
                 if planned.outcome is not Outcome.UNCHANGED:
                     try:
-                        stored = await self._put(planned.declaration, replaces=planned.replaces)
+                        stored = await self._put(planned.declaration, replaces=planned.replaces, ends_streams=planned.ends_streams)
                     except SchemaChanged:
                         continue
                     _log.info("table_declared", outcome=planned.outcome.value, group=stored.group, table=name, epoch=stored.epoch)
@@ -244,7 +243,7 @@ class Catalogue:
             MigrationRefused: the table was declared for all domains and can only be dropped for all.
             SchemaChanged: the record is changed again and again.
         """
-        await _to_its_end(self._drop(domain, name))
+        await to_its_end(self._drop(domain, name))
 
     async def _drop(self, domain: str, name: str) -> None:
         async with self.unchanged:
@@ -289,8 +288,8 @@ class Catalogue:
         elif (EVERY, name) in self._declarations:
             raise MigrationRefused("this table was declared for all domains: declare it under the domain *", where="domain")
 
-    async def _put(self, declaration: Declaration, *, replaces: int | None) -> Declaration:
-        stored = await self._store.declare(declaration, replaces=replaces)
+    async def _put(self, declaration: Declaration, *, replaces: int | None, ends_streams: bool = False) -> Declaration:
+        stored = await self._store.declare(declaration, replaces=replaces, ends_streams=ends_streams)
         if stored is None:
             await self.load()
             raise SchemaChanged("the table was changed at the same time")
@@ -336,8 +335,3 @@ class Catalogue:
 def _declared(planned: Plan, domain: str) -> Declared:
     schema = load(planned.declaration.schema)
     return Declared(planned.outcome.value, planned.declaration.name, domain, schema, planned.ignored, planned.steps)
-
-
-async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """Do `work` whatever becomes of the caller, so that what is in memory stays what is on record."""
-    return await asyncio.shield(asyncio.ensure_future(work))

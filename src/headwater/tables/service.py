@@ -18,7 +18,7 @@ from headwater.tables.catalogue import Catalogue, Declared, InUse, Listed
 from headwater.tables.config import TablesConfig
 from headwater.tables.errors import NoSuchTable, PartitionFull, SchemaChanged, TableQuotaExceeded
 from headwater.tables.metrics import ANSWER_ROWS, PLANNED_AGAIN, REFUSED_FULL, ROWS_CLEARED, ROWS_READ, ROWS_WRITTEN, WRITES
-from headwater.tables.model import Condition, KeyedRow, Outcome, PartitionKey, Remove, SpaceId, Table, Write
+from headwater.tables.model import Condition, KeyedRow, Outcome, PartitionKey, Remove, Slice, SpaceId, Table, Write
 from headwater.tables.planner import WritePlan
 from headwater.tables.ports import TableStore
 from headwater.tables.quotas import Quotas
@@ -187,10 +187,17 @@ class Tables:
         if isinstance(plan, WritePlan):
             written = await self._write(domain, name, lambda again, _: _still_write(again, body, condition), single=True)
             return written if not written.applied else Deleted(None, True)
+        return await self._again(domain, name, lambda: self._clear_once(domain, name, body))
+
+    async def _clear_once(self, domain: str, name: str, body: Mapping[str, object]) -> Deleted:
+        in_use = self._catalogue.in_use(domain, name)
+        plan = in_use.planner.delete(body, space=in_use.space)
         if plan is None:
             return Deleted(0, True)
-        options = in_use.table.options
-        deleted, complete = await self._store.clear(plan, table_changes=options.changes, now_ms=self._clock.now_ms())
+        assert isinstance(plan, Slice), "keys never change in a migration"
+        deleted, complete = await self._store.clear(
+            plan, epoch=in_use.declaration.epoch, table_changes=in_use.table.options.changes, now_ms=self._clock.now_ms()
+        )
         self._full.discard((plan.space, plan.partition))
         self._metrics.inc(ROWS_CLEARED, deleted)
         await self._quotas.note(domain, plan.space)

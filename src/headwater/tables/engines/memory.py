@@ -79,7 +79,7 @@ class MemoryTableStore:
         """All of them."""
         return list(self._declarations.values())
 
-    async def declare(self, declaration: Declaration, *, replaces: int | None) -> Declaration | None:
+    async def declare(self, declaration: Declaration, *, replaces: int | None, ends_streams: bool = False) -> Declaration | None:
         """Compare and set."""
         present = self._declarations.get((declaration.group, declaration.name))
         if (None if present is None else present.epoch) != replaces:
@@ -92,6 +92,8 @@ class MemoryTableStore:
         incarnation = present.incarnation if present else self._next_id()
         stored = msgspec.structs.replace(declaration, incarnation=incarnation, epoch=self._next_id(), domains=domains)
         self._declarations[stored.group, stored.name] = stored
+        for space in domains.values() if ends_streams else ():
+            self._spaces[space].trimmed = self._next_revision(0)
         return stored
 
     async def drop(self, declaration: Declaration, *, domain: str | None) -> bool:
@@ -220,10 +222,12 @@ class MemoryTableStore:
             self._spaces[space].changes += changes
             self._waiters.wake((space,))
 
-    async def clear(self, slice: Slice, *, table_changes: bool, now_ms: int) -> tuple[int, bool]:
+    async def clear(self, slice: Slice, *, epoch: int, table_changes: bool, now_ms: int) -> tuple[int, bool]:
         """Row by row."""
         space = self._space(slice.space)
-        partition = None if space is None else space.partitions.get(slice.partition)
+        if space is None or self._epoch_of(slice.space) != epoch:
+            raise SchemaChanged("the table was changed meanwhile")
+        partition = space.partitions.get(slice.partition)
         if partition is None:
             return 0, True
         now_s = now_ms // 1000
@@ -276,7 +280,7 @@ class MemoryTableStore:
             for change in space.changes:
                 if change.at_ms >= now_ms - changes_kept_ms:
                     break
-                space.trimmed = change.sequence
+                space.trimmed = max(space.trimmed, change.sequence)
             space.changes = [change for change in space.changes if change.sequence > space.trimmed]
             space.outcomes = {key: one for key, one in space.outcomes.items() if one[0] >= now_ms - write_ids_kept_ms}
         return False
