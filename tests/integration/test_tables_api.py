@@ -510,7 +510,7 @@ def test_the_description_of_a_table_names_its_columns(tables: TablesApp) -> None
 
 
 def test_paths_and_methods_that_are_none(tables: TablesApp) -> None:
-    assert tables.ask("GET", "/v1/en.example/tables").code == "not-found"
+    assert tables.ask("GET", "/v1/en.example/views").code == "not-found"
     assert tables.ask("GET", at("pages", "/query")).status == 405
     assert tables.ask("POST", at("pages")).headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PUT"
     assert tables.ask("GET", at("pages", "?x=1")).json["where"] == "x"
