@@ -77,7 +77,7 @@ class TablesConfig(Section, frozen=True):
     quotas: Annotated[
         dict[str, QuotaConfig], doc("Quotas of domains (`en.example`) and of tables (`en.example/titles`); `*` is every domain or table.")
     ] = {}
-    tables_max: Annotated[int, msgspec.Meta(ge=1), doc("Most tables, counted per group.")] = 10_000
+    tables_max: Annotated[int, msgspec.Meta(ge=1), doc("Most tables in all; one that two groups declare counts twice.")] = 10_000
     columns_max: Annotated[int, msgspec.Meta(ge=1, le=4096), doc("Most columns of a table.")] = 256
     schema_bytes_max: Annotated[Bytes, doc("Largest schema; larger ones are answered 413.")] = Bytes.of("256KiB")
     row_bytes_max: Annotated[Bytes, doc("Largest row, as stored; larger ones are answered 413.")] = Bytes.of("1MiB")
