@@ -39,6 +39,9 @@ from headwater.tables.types import order_of
 encode_row: Callable[[StoredRow], bytes] = msgspec.msgpack.Encoder().encode
 decode_row: Callable[[bytes], StoredRow] = msgspec.msgpack.Decoder(StoredRow).decode
 
+CHANGES_BYTES_MAX = 64 * 1024 * 1024
+"""Most bytes of static cells in the changes of one write or clearing."""
+
 _order = lru_cache(maxsize=256)(order_of)
 
 
@@ -232,11 +235,16 @@ def changes_of(partition: PartitionKey, found: Found, effect: Effect, *, revisio
     """The changes that a write is, with the sequences `revision`, `revision + 1`, …
 
     Where only the static row changed, it is one change of that; otherwise each change of a row shows it.
+
+    Raises:
+        TooLarge: that makes so much of a small request that it would fill the disk.
     """
     now_s = now_ms // 1000
     static = live(effect.static, now_s)
     images = [(key, live(row, now_s)) for key, row in effect.rows.items()]
     images = [(key, after) for key, after in images if after is not None or live(found.rows.get(key), now_s) is not None]
+    if static is not None and len(images) > 1 and len(images) * len(encode_row(static)) > CHANGES_BYTES_MAX:
+        raise TooLarge(f"each change shows the static columns, which makes more than {CHANGES_BYTES_MAX} bytes; write fewer rows at once")
     changes = [Change(revision + n, now_ms, _kind(after), partition, key, revision, after, static) for n, (key, after) in enumerate(images)]
     if not changes and effect.static_written and (static is not None or live(found.static, now_s) is not None):
         changes.append(Change(revision, now_ms, _kind(static), partition, None, revision, None, static))

@@ -28,7 +28,19 @@ from headwater.tables.model import (
     Walked,
     Write,
 )
-from headwater.tables.rows import Effect, Found, carry_out, changes_of, check_row, encode_row, first_expiry, live, refusal, size_bytes
+from headwater.tables.rows import (
+    CHANGES_BYTES_MAX,
+    Effect,
+    Found,
+    carry_out,
+    changes_of,
+    check_row,
+    encode_row,
+    first_expiry,
+    live,
+    refusal,
+    size_bytes,
+)
 
 
 @dataclass(slots=True)
@@ -207,9 +219,11 @@ class MemoryTableStore:
         for key, row in effect.rows.items():
             changed.put(key, row)
         _check_room(write, space, partition, changed)
-        space.partitions[write.partition] = changed
+        changes: Sequence[Change] = ()
         if write.table.options.changes:
-            self._note(write.space, changes_of(write.partition, found, effect, revision=revision, now_ms=now_ms))
+            changes = changes_of(write.partition, found, effect, revision=revision, now_ms=now_ms)
+        space.partitions[write.partition] = changed
+        self._note(write.space, changes)
         return Outcome(True, revision)
 
     def _next_revision(self, now_ms: int) -> Revision:
@@ -232,10 +246,13 @@ class MemoryTableStore:
             return 0, True
         now_s = now_ms // 1000
         there = [key for key, row in partition.rows.items() if _is_within(slice, key) and live(row, now_s)]
-        for key in there[: slice.limit]:
+        most = slice.limit
+        if table_changes and partition.static is not None:
+            most = min(most, max(1, CHANGES_BYTES_MAX // len(encode_row(partition.static))))
+        for key in there[:most]:
             self._clear_one(slice, partition, key, table_changes=table_changes, now_ms=now_ms)
-        if len(there) > slice.limit:
-            return slice.limit, False
+        if len(there) > most:
+            return most, False
         if slice.whole and partition.static is not None:
             self._clear_one(slice, partition, None, table_changes=table_changes, now_ms=now_ms)
         return len(there), True

@@ -4,8 +4,10 @@ import asyncio
 
 from msgspec.structs import replace as altered
 
+from headwater.kernel.errors import TooLarge
 from headwater.tables.errors import ChangesTrimmed, SchemaChanged
 from headwater.tables.model import ChangeKind, Condition, Options, Usage
+from headwater.tables.rows import CHANGES_BYTES_MAX
 from headwater.testing.table_laws.setting import PATIENCE_S, Law, TableEngine, opened, raises, table_of
 
 STREAMED = Options(changes=True)
@@ -238,6 +240,20 @@ async def a_delete_of_a_range_is_planned_with_the_present_schema(engine: TableEn
         assert [change.kind for change in await t.changes()] == [ChangeKind.DELETE]
 
 
+async def static_cells_in_changes_have_a_bound(engine: TableEngine) -> None:
+    """Each change of a batch shows the static cells: a batch of which that makes too much is refused, a clearing ends sooner."""
+    async with opened(engine, table_of(options=STREAMED, statics="s:string")) as t:
+        await t.put(None, s="x" * (CHANGES_BYTES_MAX // 4))
+        batch = [t.put_of((key,), {"v": "x"}) for key in range(4)]
+        await raises(TooLarge, t.write(*batch))
+        assert (await t.usage()).rows == 0 and len(await t.changes()) == 1
+        await t.write(*batch[:3])
+        await t.put(3, v="x")
+        assert await t.clear(t.slice()) == (3, False)
+        assert await t.clear(t.slice()) == (1, True)
+        assert await t.usage() == Usage(0, 0)
+
+
 LAWS: tuple[Law, ...] = (
     every_change_is_in_the_stream_in_its_order,
     what_changes_nothing_is_no_change,
@@ -256,4 +272,5 @@ LAWS: tuple[Law, ...] = (
     a_delete_of_a_partition_takes_its_static_cells_at_last,
     what_has_expired_is_not_counted_as_deleted,
     a_delete_of_a_range_is_planned_with_the_present_schema,
+    static_cells_in_changes_have_a_bound,
 )

@@ -10,7 +10,7 @@ from headwater.tables.engines.sqlite.together import store_changes
 from headwater.tables.engines.sqlite.writes import Revisions, Sums, count, count_known_partition, replace_row
 from headwater.tables.errors import SchemaChanged
 from headwater.tables.model import Change, ClusteringKey, Slice, StoredRow
-from headwater.tables.rows import Effect, Found, changes_of, live
+from headwater.tables.rows import CHANGES_BYTES_MAX, Effect, Found, changes_of, live
 
 _ROWS = "SELECT key, data FROM row WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
 _STATIC = "SELECT data FROM row WHERE key = ?"
@@ -42,10 +42,13 @@ class Clearing:
         found = fetch_all(connection, _ROWS, (*bounds(slice), slice.limit + 1))
         static = fetch_one(connection, _STATIC, (row_key(self._prefix, None),))
         kept_static = None if static is None else row_of(static[0])
+        most = slice.limit
+        if self._table_changes and static is not None:  # each change shows the static cells
+            most = min(most, max(1, CHANGES_BYTES_MAX // len(static[0])))
         deleted = 0
-        for key, data in found[: slice.limit]:
+        for key, data in found[:most]:
             deleted += self._clear_row(connection, key, data, kept_static)
-        complete = len(found) <= slice.limit
+        complete = len(found) <= most
         if complete and slice.whole and static is not None:
             self._clear(connection, None, static[0], kept_static, static=kept_static)
         if self._sums:
