@@ -114,8 +114,7 @@ class Catalogue:
         """Learn what is on record. Raises what the store raises."""
         self._declarations = {(one.group, one.name): one for one in await self._store.declarations()}
         self._compiled = {key: value for key, value in self._compiled.items() if key in self._declarations}
-        spaces = {space for one in self._declarations.values() for space in one.domains.values()}
-        for space in self._kept.keys() - spaces:
+        for space in self._kept.keys() - self.spaces():
             self._kept.pop(space)[2].set()
         self._in_use.clear()
         self._note_change()
@@ -192,6 +191,10 @@ class Catalogue:
     def counts(self) -> tuple[int, int]:
         """How many declarations there are, and how many spaces."""
         return len(self._declarations), sum(len(one.domains) for one in self._declarations.values())
+
+    def spaces(self) -> set[SpaceId]:
+        """All spaces that have not been dropped."""
+        return {space for one in self._declarations.values() for space in one.domains.values()}
 
     def spaces_of(self, domain: str) -> Mapping[str, SpaceId]:
         """The spaces of a domain by the name of their table."""

@@ -90,7 +90,8 @@ class Status(msgspec.Struct, frozen=True):
     Attributes:
         tables, spaces: declarations, and pairs of one and a domain that uses it.
         rows, bytes: of all spaces.
-        full_partitions: those that refused a write since the process began and have taken none since; counted up to `FULL_COUNTED_MAX`.
+        full_partitions: those that refused a write since the process began and have neither taken one nor lost rows to a delete since;
+            counted up to `FULL_COUNTED_MAX`.
     """
 
     tables: int
@@ -139,6 +140,8 @@ class Tables:
         """Drop a table; raises as `Catalogue.drop`."""
         await self._catalogue.drop(domain, name)
         self._quotas.forget()
+        left = self._catalogue.spaces()
+        self._full = {full for full in self._full if full[0] in left}
 
     # Rows
 
@@ -198,7 +201,8 @@ class Tables:
         deleted, complete = await self._store.clear(
             plan, epoch=in_use.declaration.epoch, table_changes=in_use.table.options.changes, now_ms=self._clock.now_ms()
         )
-        self._full.discard((plan.space, plan.partition))
+        if deleted:
+            self._full.discard((plan.space, plan.partition))
         self._metrics.inc(ROWS_CLEARED, deleted)
         await self._quotas.note(domain, plan.space)
         return Deleted(deleted, complete)
