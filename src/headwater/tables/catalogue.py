@@ -141,7 +141,7 @@ class Catalogue:
             return found
         declaration = self._declaration(domain, name)
         if declaration is None or domain == EVERY:
-            raise NoSuchTable("this domain has declared no table of that name", where="table")
+            raise NoSuchTable("this domain has declared no table of that name; declare it first", where="table")
         table, planner = self._compile(declaration)
         space = declaration.domains.get(domain)
         if space is None:  # such are as many as clients can think of
@@ -156,7 +156,7 @@ class Catalogue:
         """The schema of a table as normalised; of one for all domains also under `*`. Raises as `in_use`."""
         declaration = self._declaration(domain, name)
         if declaration is None:
-            raise NoSuchTable("this domain has declared no table of that name", where="table")
+            raise NoSuchTable("this domain has declared no table of that name; declare it first", where="table")
         return load(declaration.schema)
 
     async def make_space(self, in_use: InUse) -> None:

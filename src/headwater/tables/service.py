@@ -296,7 +296,7 @@ class Tables:
         """
         in_use = self._catalogue.in_use(domain, name)
         if not in_use.table.options.changes:
-            raise NoSuchTable("this table was declared without `changes: true`, so it has no change stream", where="table")
+            raise NoSuchTable("this table has no change stream: declare it with `changes: true` and a higher version", where="table")
         if in_use.space is None:  # and reading makes none
             if wait_s > 0:
                 await self._catalogue.change(wait_s)
