@@ -433,6 +433,13 @@ class Usage:
     rows: int
     size_bytes: int
 
+    def __add__(self, other: "Usage") -> "Usage":
+        """What both take together."""
+        return Usage(self.rows + other.rows, self.size_bytes + other.size_bytes)
+
+
+NOTHING = Usage(0, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class PartitionUsage:

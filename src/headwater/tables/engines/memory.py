@@ -10,6 +10,7 @@ from headwater.kernel.clock import Clock
 from headwater.kernel.waiting import Waiters
 from headwater.tables.errors import ChangesTrimmed, PartitionFull, SchemaChanged, TableQuotaExceeded, WriteIdReused
 from headwater.tables.model import (
+    NOTHING,
     Change,
     Changes,
     ClusteringKey,
@@ -176,11 +177,11 @@ class MemoryTableStore:
     async def usage(self, space: SpaceId) -> Usage:
         """Counted."""
         kept = self._space(space)
-        return Usage(0, 0) if kept is None else _sum(_usage(key, partition) for key, partition in kept.partitions.items())
+        return NOTHING if kept is None else _whole(kept)
 
     async def total(self) -> Usage:
         """Counted."""
-        return _sum(iter([await self.usage(space) for one in await self.declarations() for space in one.domains.values()]))
+        return sum([await self.usage(space) for one in await self.declarations() for space in one.domains.values()], NOTHING)
 
     async def largest(self, space: SpaceId, *, limit: int) -> Sequence[PartitionUsage]:
         """Sorted."""
@@ -323,11 +324,8 @@ def _usage(key: PartitionKey, partition: _Partition) -> Usage:
     return Usage(len(partition.rows), sum(size_bytes(key, clustering, encode_row(row)) for clustering, row in partition.stored()))
 
 
-def _sum(usages: Iterator[Usage]) -> Usage:
-    rows, size = 0, 0
-    for usage in usages:
-        rows, size = rows + usage.rows, size + usage.size_bytes
-    return Usage(rows, size)
+def _whole(space: _Space) -> Usage:
+    return sum((_usage(key, partition) for key, partition in space.partitions.items()), NOTHING)
 
 
 def _check_room(write: Write, space: _Space, before: _Partition, after: _Partition) -> None:
@@ -339,7 +337,7 @@ def _check_room(write: Write, space: _Space, before: _Partition, after: _Partiti
     if becomes.size_bytes > was.size_bytes and becomes.size_bytes > write.partition_bytes_max:
         raise PartitionFull("the partition has reached its ceiling", where="partition")
     rows, size = becomes.rows - was.rows, becomes.size_bytes - was.size_bytes
-    whole = _sum(_usage(key, partition) for key, partition in space.partitions.items())
+    whole = _whole(space)
     if rows > 0 and whole.rows + rows > write.room.rows:
         raise TableQuotaExceeded("the quota of rows is used up")
     if size > 0 and whole.size_bytes + size > write.room.size_bytes:

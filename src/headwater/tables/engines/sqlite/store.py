@@ -25,11 +25,11 @@ from headwater.tables.engines.sqlite.keys import space_prefix
 from headwater.tables.engines.sqlite.together import Writing, write_all, write_one
 from headwater.tables.engines.sqlite.upkeep import Kept, Upkeep
 from headwater.tables.engines.sqlite.writes import Revisions
-from headwater.tables.model import Changes, Declaration, Outcome, Page, PartitionUsage, Place, Slice, SpaceId, Usage, Walked, Write
+from headwater.tables.model import NOTHING, Changes, Declaration, Outcome, Page, PartitionUsage, Place, Slice, SpaceId, Usage, Walked, Write
 
 PAGE_BYTES = 8192  # rows of 1 KiB lie whole in the leaves of the tree
 
-_NOTHING = Page((), None)
+_NO_ROWS = Page((), None)
 
 
 class SqliteTableStore:
@@ -130,7 +130,7 @@ class SqliteTableStore:
     async def read(self, slice: Slice, *, now_s: int) -> Page:
         """On the calling thread, unless the slice is long or much of it has expired."""
         if slice.space not in self._present:
-            return _NOTHING
+            return _NO_ROWS
         page = None
         if slice.point or slice.limit <= reads.LOOP_ROWS:
             try:  # without `translated`, which costs as much as the search
@@ -159,7 +159,7 @@ class SqliteTableStore:
     async def usage(self, space: SpaceId) -> Usage:
         """One search, on the calling thread."""
         if space not in self._present:
-            return Usage(0, 0)
+            return NOTHING
         with translated(self._reader):
             return reads.read_usage(self._reader, space)
 
