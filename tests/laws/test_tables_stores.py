@@ -4,6 +4,7 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
+import apsw
 import pytest
 
 from headwater.kernel.config import Bytes
@@ -13,7 +14,7 @@ from headwater.sqlite import metrics as sqlite_metrics
 from headwater.tables.engines.memory import MemoryTableStore
 from headwater.tables.engines.sqlite import SqliteTableStore
 from headwater.tables.engines.sqlite.reads import CHANGES_BYTES, read_slice
-from headwater.tables.model import Options
+from headwater.tables.model import Condition, Options
 from headwater.testing.clock import ManualClock
 from headwater.testing.table_laws import LAWS, Law
 from headwater.testing.table_laws.setting import opened, table_of
@@ -79,3 +80,27 @@ def test_sqlite_reads_many_large_rows_in_the_background(tmp_path: Path, ttl_s: i
             assert await t.keys(t.slice()) == ([] if ttl_s else list(range(9)))
 
     asyncio.run(read())
+
+
+def test_sqlite_searches_changes_and_outcomes_without_reading_large_ones(tmp_path: Path) -> None:
+    """A search touches some pages of the tree, and none of the values that lie there: otherwise each costs others milliseconds."""
+
+    async def pages() -> list[int]:
+        async with opened(_Sqlite(tmp_path), table_of(options=Options(changes=True))) as t:
+            for key in range(12):
+                await t.put(key, v="x" * 300_000)
+                refused = t.put_of((key,), {"v": "y"}, condition=Condition(exists=False))
+                assert not (await t.write(refused, write_id=f"w{key}")).applied
+            assert isinstance(t.store, SqliteTableStore)
+            reader = apsw.Connection(":memory:")  # which counts every page: those of a file may be read past the cache
+            with reader.backup("main", t.store.database.reader, "main") as copy:
+                copy.step()
+            found = []
+            for statement in ("SELECT count(*) FROM change WHERE space = ? AND sequence = 1", "SELECT count(*) FROM outcome WHERE key = ?"):
+                for status in (apsw.SQLITE_DBSTATUS_CACHE_HIT, apsw.SQLITE_DBSTATUS_CACHE_MISS):
+                    reader.status(status, reset=True)
+                assert reader.execute(statement, (t.space if "change" in statement else b"\x00" * 20,)).fetchall() == [(0,)]
+                found.append(sum(reader.status(status)[0] for status in (apsw.SQLITE_DBSTATUS_CACHE_HIT, apsw.SQLITE_DBSTATUS_CACHE_MISS)))
+            return found
+
+    assert max(asyncio.run(pages())) < 20
