@@ -9,7 +9,7 @@ from headwater.tables.latencies import Latencies
 DURATIONS = st.floats(1e-5, 90)
 
 
-@example(durations=[float(n) for n in range(1, 26)], percent=28)
+@example(durations=[1e-5 * 1.8**n for n in range(25)], percent=28)
 @given(durations=st.lists(DURATIONS, min_size=1, max_size=50), percent=st.integers(1, 100))
 def test_a_percentile_is_right_within_an_eighth(durations: list[float], percent: int) -> None:
     latencies = Latencies()

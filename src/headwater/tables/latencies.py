@@ -1,4 +1,4 @@
-"""How long operations took, in bounded memory: buckets that grow by a quarter, so that a percentile is right within an eighth (10 µs to 90 s)."""
+"""How long operations took, in bounded memory: buckets grow by a quarter, so a percentile is right within an eighth (10 µs to 90 s)."""
 
 from itertools import accumulate
 from math import ceil, log
