@@ -173,7 +173,9 @@ class Exporting:
 
     def _opened(self, state: _State) -> BinaryIO:
         """The part, as long as was noted."""
-        part = self._part.open("r+b" if state.size else "wb")
+        if not state.size:  # what else lies there may be a link that somebody put there, and what it points to is not ours
+            self._part.unlink(missing_ok=True)
+        part = self._part.open("r+b" if state.size else "xb")
         part.truncate(state.size)
         part.seek(state.size)
         if not state.size:
