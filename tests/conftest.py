@@ -17,10 +17,13 @@ import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
 _RUN_MARK = "HEADWATER_TEST_RUN"
 _PHP_MODULES = ("curl", "intl", "mbstring", "sqlite3", "xml")
+hypothesis.settings.register_profile("patient", parent=hypothesis.settings(), deadline=None)  # a busy machine makes no test wrong
+hypothesis.settings.load_profile("patient")
 _left_out = pytest.StashKey[dict[str, list[str]]]()
 
 

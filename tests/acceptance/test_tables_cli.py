@@ -242,6 +242,14 @@ def test_an_export_ends_where_the_table_is_migrated_meanwhile(tables: TablesWith
     assert tables.call(*arguments[:4], "--restart", "--json").json["rows"] == many
 
 
+def test_an_export_writes_through_no_link(tables: TablesWithCommand, many: int) -> None:
+    other = tables.folder / "other.txt"
+    other.write_text("not ours")
+    (tables.folder / "linked.ndjson.part").symlink_to(other)
+    assert tables.call("export", "many.example", "titles", "linked.ndjson", "--json").json["rows"] == many
+    assert other.read_text() == "not ours" and not (tables.folder / "linked.ndjson").is_symlink()
+
+
 def test_looking_declaring_and_dropping(tables: TablesWithCommand) -> None:
     (tables.folder / "schema.json").write_text(json.dumps({"table": "looked at", **TITLES}))
     planned = tables.call("declare", "look.example", "schema.json", "--dry-run")

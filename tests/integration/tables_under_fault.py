@@ -71,8 +71,7 @@ class Worker:
             await self._migrate(turn)
             await self._do({9: "last;"}, t.put(9, partition, v="last;"))
             if turn % 3 == 2:
-                clearing = t.store.clear(t.slice(partition), table_changes=True, now_ms=t.clock.now_ms())
-                await self._do(dict.fromkeys(range(10)), clearing)
+                await self._do(dict.fromkeys(range(10)), t.clear(t.slice(partition)))
             if self._backups is not None and turn % 4 == 1:
                 await self._back_up(turn)
 

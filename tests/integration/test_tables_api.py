@@ -456,6 +456,13 @@ def test_a_batch_happens_whole_or_not_at_all(tables: TablesApp) -> None:
     assert tables.ask("POST", at("pages", "/batch"), {"rows": many}).code == "too-large"
 
 
+def test_a_batch_takes_no_condition_from_the_head_of_the_request(tables: TablesApp) -> None:
+    body = {"rows": [{"attributes": page(1)}]}
+    assert tables.ask("POST", at("pages", "/batch"), body, if_match="*").json["where"] == "if-match"
+    assert tables.ask("POST", at("pages", "/batch"), body, if_none_match="*").json["where"] == "if-none-match"
+    assert revs(tables) == []
+
+
 def test_ranges_are_deleted_in_bounded_pieces(tables: TablesApp) -> None:
     for rev in range(12):
         revision(tables.put("pages", page(rev, lock=True)))
@@ -510,7 +517,7 @@ def test_the_description_of_a_table_names_its_columns(tables: TablesApp) -> None
 
 
 def test_paths_and_methods_that_are_none(tables: TablesApp) -> None:
-    assert tables.ask("GET", "/v1/en.example/tables").code == "not-found"
+    assert tables.ask("GET", "/v1/en.example/views").code == "not-found"
     assert tables.ask("GET", at("pages", "/query")).status == 405
     assert tables.ask("POST", at("pages")).headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PUT"
     assert tables.ask("GET", at("pages", "?x=1")).json["where"] == "x"

@@ -4,7 +4,6 @@ Every answer has a documented status, is no 5xx, and looks as the description sa
 """
 
 import asyncio
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from tests.integration.tables_app import DOMAIN, Answer, TablesApp, at, tables_a
 from headwater.kernel.config import Bytes
 from headwater.tables.config import TablesConfig
 
-REQUESTS = 50_000 if "HEADWATER_PROOF" in os.environ else 3_000
+CI_REQUESTS, PROOF_REQUESTS = 3_000, 50_000
 AT_ONCE = 40
 """Requests of one operation and kind in one round."""
 KINDS = ("string", "blob", "int", "varint", "long", "decimal", "float", "double", "boolean", "timeuuid", "uuid", "timestamp", "json")
@@ -168,13 +167,13 @@ def _send(asker: Asker, operation: Any, mode: GenerationMode, *, round_: int) ->
     send()
 
 
-def test_every_answer_is_as_described(asker: Asker) -> None:
+def _ask_everything(asker: Asker, requests: int) -> None:
     operations = _operations(asker)
     left = [(operation, GenerationMode.POSITIVE) for operation in operations]
     left += [(operation, GenerationMode.NEGATIVE) for operation in operations if _can_be_wrong(operation)]
     assert len(left) > 50
     round_ = 0
-    while asker.statuses.total() < REQUESTS:
+    while asker.statuses.total() < requests:
         for operation, mode in tuple(left):
             try:
                 _send(asker, operation, mode, round_=round_)
@@ -184,6 +183,15 @@ def test_every_answer_is_as_described(asker: Asker) -> None:
         round_ += 1
     answered = {status for _, status in asker.statuses}
     assert {200, 201, 204, 400, 404, 409, 412, 422} <= answered, asker.statuses
+
+
+def test_every_answer_is_as_described(asker: Asker) -> None:
+    _ask_everything(asker, CI_REQUESTS)
+
+
+@pytest.mark.proof
+def test_every_answer_is_as_described_for_long(asker: Asker) -> None:
+    _ask_everything(asker, PROOF_REQUESTS)
 
 
 def test_what_is_not_as_described_is_noticed(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:

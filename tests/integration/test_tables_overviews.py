@@ -83,6 +83,23 @@ def test_the_status_counts(engine: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_a_partition_is_full_until_there_is_room_again(engine: str, tmp_path: Path) -> None:
+    with tables_app(engine, tmp_path, TablesConfig(partition_bytes_max=Bytes(1000))) as app:
+
+        def full_after(method: str, rest: str, body: dict[str, Any] | None = None) -> int:
+            assert app.ask(method, at("pages", rest), body).status == 204
+            return int(app.ask("GET", "/v1/status").json["full_partitions"])
+
+        app.declare("pages", PAGES)
+        for title in ("a", "b"):
+            app.put("pages", {"title": title, "rev": 1, "text": "x" * 900})
+            assert app.put("pages", {"title": title, "rev": 2, "text": "x" * 900}).status == 507
+        assert full_after("POST", "/delete", {"attributes": {"title": "a", "rev": {"gt": 1}}}) == 2, "nothing was deleted"
+        assert full_after("POST", "/delete", {"attributes": {"title": "a"}}) == 1
+        assert full_after("DELETE", "") == 0
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_row_is_the_writes_that_make_it_again(engine: str, tmp_path: Path) -> None:
     with tables_app(engine, tmp_path) as app:
         app.declare("pages", PAGES)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.tables_app import ENGINES, Answer, TablesApp, at, events_in, tables_app
+from tests.integration.tables_app import DOMAIN, ENGINES, Answer, TablesApp, at, events_in, tables_app
 
 from headwater.tables.config import TablesConfig
 from headwater.tables.metrics import STREAMS
@@ -136,6 +136,41 @@ def test_a_stream_ends_when_its_table_is_dropped(tables: TablesApp) -> None:
     assert tables.ask("GET", CHANGES).code == "no-such-table"
     tables.declare("log", LOG)
     assert tables.ask("GET", f"{CHANGES}?wait=0").body == b"", "nothing of the old table"
+
+
+def test_a_stream_that_is_turned_off_ends_and_hides_no_gap_later(tables: TablesApp) -> None:
+    stream = tables.stream(CHANGES)
+    write(tables, 1)
+    (before,) = stream.events(1)
+    silent = {**LOG, "options": {}, "version": 2}
+    planned = tables.ask("PUT", at("log", "?dry_run=1"), silent).json["steps"]
+    assert any("404" in step and "410" in step for step in planned)
+    tables.declare("log", silent)
+    assert tables.ask("GET", CHANGES).code == "no-such-table"
+    write(tables, 2)
+    tables.declare("log", {**LOG, "version": 3})
+    refused = tables.ask("GET", f"{CHANGES}?wait=0&since={before['id']}")
+    assert (refused.status, refused.code) == (410, "changes-trimmed")
+    begin = int(refused.json["detail"].split("position ")[1].split(" ")[0])
+    write(tables, 3)
+    assert [one["row"]["r"] for one in lines(tables.ask("GET", f"{CHANGES}?wait=0&since={begin}", accept=NDJSON))] == [3]
+
+
+def test_a_delete_of_a_range_that_is_overtaken_by_a_migration_is_in_the_stream(tables: TablesApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables.declare("late", {**LOG, "options": {}})
+    assert tables.put("late", {"h": "a", "r": 1}).status == 201
+    clear = tables.store.clear
+    streams = {**LOG, "version": 2}
+
+    async def migrate_first(*args: Any, **options: Any) -> tuple[int, bool]:
+        await tables.service.declare(DOMAIN, "late", streams, dry_run=False)
+        return await clear(*args, **options)
+
+    monkeypatch.setattr(tables.store, "clear", migrate_first)
+    deleted = tables.ask("POST", at("late", "/delete"), {"attributes": {"h": "a"}})
+    assert (deleted.status, deleted.headers["rows-deleted"]) == (204, "1")
+    (change,) = lines(tables.ask("GET", at("late", "/changes?wait=0"), accept=NDJSON))
+    assert (change["kind"], change["row"]) == ("delete", {"h": "a", "r": 1})
 
 
 def test_a_stream_of_a_table_for_all_begins_before_its_first_row(tables: TablesApp) -> None:

@@ -290,34 +290,44 @@ class WaitsForEver(MemoryTableStore):
 
 
 class ClearsWithoutBound(MemoryTableStore):
-    async def clear(self, slice: Slice, *, table_changes: bool, now_ms: int) -> tuple[int, bool]:
-        return await super().clear(msgspec.structs.replace(slice, limit=1 << 30), table_changes=table_changes, now_ms=now_ms)
+    async def clear(self, slice: Slice, *, epoch: int, table_changes: bool, now_ms: int) -> tuple[int, bool]:
+        return await super().clear(msgspec.structs.replace(slice, limit=1 << 30), epoch=epoch, table_changes=table_changes, now_ms=now_ms)
 
 
 class ClearsInSilence(MemoryTableStore):
-    async def clear(self, slice: Slice, *, table_changes: bool, now_ms: int) -> tuple[int, bool]:
-        return await super().clear(slice, table_changes=False, now_ms=now_ms)
+    async def clear(self, slice: Slice, *, epoch: int, table_changes: bool, now_ms: int) -> tuple[int, bool]:
+        return await super().clear(slice, epoch=epoch, table_changes=False, now_ms=now_ms)
 
 
 class ClearsTheWholePartition(MemoryTableStore):
-    async def clear(self, slice: Slice, *, table_changes: bool, now_ms: int) -> tuple[int, bool]:
+    async def clear(self, slice: Slice, *, epoch: int, table_changes: bool, now_ms: int) -> tuple[int, bool]:
         whole = msgspec.structs.replace(slice, lower=ClusteringKey(b""), upper=None)
-        return await super().clear(whole, table_changes=table_changes, now_ms=now_ms)
+        return await super().clear(whole, epoch=epoch, table_changes=table_changes, now_ms=now_ms)
 
 
 class LeavesStaticsBehind(MemoryTableStore):
-    async def clear(self, slice: Slice, *, table_changes: bool, now_ms: int) -> tuple[int, bool]:
-        return await super().clear(msgspec.structs.replace(slice, whole=False), table_changes=table_changes, now_ms=now_ms)
+    async def clear(self, slice: Slice, *, epoch: int, table_changes: bool, now_ms: int) -> tuple[int, bool]:
+        return await super().clear(msgspec.structs.replace(slice, whole=False), epoch=epoch, table_changes=table_changes, now_ms=now_ms)
+
+
+class ClearsByAnySchema(MemoryTableStore):
+    async def clear(self, slice: Slice, *, epoch: int, table_changes: bool, now_ms: int) -> tuple[int, bool]:
+        return await super().clear(slice, epoch=self._epoch_of(slice.space) or 0, table_changes=table_changes, now_ms=now_ms)
+
+
+class EndsNoStream(MemoryTableStore):
+    async def declare(self, declaration: Declaration, *, replaces: int | None, ends_streams: bool = False) -> Declaration | None:
+        return await super().declare(declaration, replaces=replaces)
 
 
 class DeclaresOver(MemoryTableStore):
-    async def declare(self, declaration: Declaration, *, replaces: int | None) -> Declaration | None:
+    async def declare(self, declaration: Declaration, *, replaces: int | None, ends_streams: bool = False) -> Declaration | None:
         present = self._declarations.get((declaration.group, declaration.name))
         return await super().declare(declaration, replaces=None if present is None else present.epoch)
 
 
 class DeclaresInTwoSteps(MemoryTableStore):
-    async def declare(self, declaration: Declaration, *, replaces: int | None) -> Declaration | None:
+    async def declare(self, declaration: Declaration, *, replaces: int | None, ends_streams: bool = False) -> Declaration | None:
         present = self._declarations.get((declaration.group, declaration.name))
         if (None if present is None else present.epoch) != replaces:
             return None
@@ -327,7 +337,7 @@ class DeclaresInTwoSteps(MemoryTableStore):
 
 
 class SharesSpaces(MemoryTableStore):
-    async def declare(self, declaration: Declaration, *, replaces: int | None) -> Declaration | None:
+    async def declare(self, declaration: Declaration, *, replaces: int | None, ends_streams: bool = False) -> Declaration | None:
         stored = await super().declare(declaration, replaces=replaces)
         if stored is None:
             return None
@@ -409,6 +419,8 @@ STORES: Sequence[tuple[type[MemoryTableStore], str]] = (
     (WaitsForEver, "a_reader_gives_up_waiting"),
     (ClearsWithoutBound, "a_delete_of_a_range_is_bounded"),
     (ClearsInSilence, "a_range_is_deleted_and_counted"),
+    (ClearsByAnySchema, "a_delete_of_a_range_is_planned_with_the_present_schema"),
+    (EndsNoStream, "a_stream_that_ended_hides_no_gap"),
     (ClearsTheWholePartition, "a_range_is_deleted_and_counted"),
     (LeavesStaticsBehind, "a_delete_of_a_partition_takes_its_static_cells_at_last"),
     (DeclaresOver, "a_declaration_replaces_only_the_epoch_that_it_names"),

@@ -196,7 +196,7 @@ class TablesMachine(RuleBasedStateMachine):
             total = 0
             while True:
                 slice = self.slice(t, partition, lower, upper, limit=limit)
-                deleted, complete = await t.store.clear(slice, table_changes=True, now_ms=self.clock.now_ms())
+                deleted, complete = await t.clear(slice)
                 assert deleted <= limit
                 total += deleted
                 if complete:

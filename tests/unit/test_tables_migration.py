@@ -191,6 +191,13 @@ def test_changes_may_be_turned_on_and_off_again() -> None:
     assert not table_of(changed(with_changes, schema(3))).options.changes
 
 
+def test_only_turning_changes_off_ends_streams() -> None:
+    with_changes = changed(on_record(), schema(2, changes=True))
+    assert declare(with_changes, schema(3)).ends_streams
+    assert not declare(with_changes, schema(3, changes=True)).ends_streams
+    assert not declare(on_record(), schema(2, changes=True)).ends_streams
+
+
 # Columns
 
 
@@ -248,11 +255,11 @@ def element(name: str, kind: str, **order: str) -> dict[str, str]:
 
 
 REFUSED: list[tuple[str, Schema, str, str]] = [
-    ("type", {"attributes": attributes(text="string")}, "/attributes/text", "text is a blob and cannot become a string"),
+    ("type", {"attributes": attributes(text="string")}, "/attributes/text", "text is of type blob and cannot become string"),
     ("type of a set", {"attributes": attributes(tags="string")}, "/attributes/tags", "set<string>"),
-    ("type of a static", {"attributes": attributes(gone="long")}, "/attributes/gone", "never changes"),
-    ("type of a hash", {"attributes": attributes(title="blob")}, "/attributes/title", "never changes"),
-    ("type of a range", {"attributes": attributes(rev="long")}, "/attributes/rev", "never changes"),
+    ("type of a static", {"attributes": attributes(gone="long")}, "/attributes/gone", "changes its type"),
+    ("type of a hash", {"attributes": attributes(title="blob")}, "/attributes/title", "changes its type"),
+    ("type of a range", {"attributes": attributes(rev="long")}, "/attributes/rev", "changes its type"),
     ("dropped hash", {"attributes": attributes("title")}, "/index/0/attribute", "title is not in attributes"),
     ("dropped range", {"attributes": attributes("tid")}, "/index/2/attribute", "tid is not in attributes"),
     ("dropped static", {"attributes": attributes("gone")}, "/index/3/attribute", "gone is not in attributes"),

@@ -12,7 +12,7 @@ from headwater.kernel.errors import InvalidInput
 from headwater.tables import types
 from headwater.tables.errors import WrongType
 from headwater.tables.model import ColumnType, Kind
-from headwater.tables.types import DIGITS_MAX, EXPONENT_MAX, order_of, parse_type, reader_of, shower_of
+from headwater.tables.types import DIGITS_MAX, EXPONENT_MAX, MEMBERS_MAX, order_of, parse_type, reader_of, shower_of
 
 KINDS = [kind.value for kind in Kind]
 V1 = "d2177dd0-eaa2-11de-a572-001b779c76e3"
@@ -277,6 +277,15 @@ def test_values_compare_as_in_cassandra(name: str, ascending: list[Any]) -> None
 
 def test_every_type_has_its_order_tested() -> None:
     assert {name for name, _ in stored_in_order()} == set(KINDS)
+
+
+@pytest.mark.parametrize("name", ["set<int>", "set<json>"])
+def test_a_set_has_a_bound(name: str) -> None:
+    read = reader_of(parse_type(name), where="c")
+    found = read(list(range(MEMBERS_MAX)))
+    assert isinstance(found, list) and len(found) == MEMBERS_MAX
+    with pytest.raises(WrongType):
+        read([0] * (MEMBERS_MAX + 1))
 
 
 def test_members_of_a_set_are_not_hashed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,7 +147,7 @@ def _print_tables(status: dict[str, Any] | None) -> None:
     if status:
         names = {
             "tables": "tables",
-            "spaces": "spaces",
+            "spaces": "spaces (a domain's rows in one table)",
             "rows": "rows",
             "bytes": "bytes of rows",
             "full_partitions": "partitions that are full",

@@ -103,6 +103,7 @@ def check_config(path: Path | None, *, as_json: bool) -> None:
         source = f"{path}" if path is not None else "the defaults and the environment"
         sys.stdout.write(
             f"{source}: valid; {len(config.wikis)} wikis, {len(config.purging.targets)} purge targets, {found.schemas} schemas,"
-            f" {len(config.sessions.namespaces)} namespaces of sessions with {len(config.sessions.clients)} clients\n"
+            f" {len(config.sessions.namespaces)} namespaces of sessions with {len(config.sessions.clients)} clients,"
+            f" {len(config.tables.clients)} clients and {len(config.tables.quotas)} quotas of tables\n"
         )
         sys.stdout.writelines(f"warning: {warning}\n" for warning in found.warnings)

@@ -159,21 +159,23 @@ class Exporting:
         whole = self.file.exists()
         if noted is None:
             if whole:
-                raise InvalidInput(f"{self.file} exists")
+                raise InvalidInput(f"{self.file} exists: name another file, or take it away")
             return _State(source)
         noted.pop("format")
         state = _State(**noted)
         if whole and state.done and not self._part.exists():
             return state  # killed between the last two steps
         if whole:
-            raise InvalidInput(f"{self.file} exists")
+            raise InvalidInput(f"{self.file} exists: name another file, or take it away")
         if state.source != source or not self._part.exists() or self._part.stat().st_size < state.size:
             raise InvalidInput(f"{self._progress} is of another export, or the table was migrated since: give --restart to begin again")
         return state
 
     def _opened(self, state: _State) -> BinaryIO:
         """The part, as long as was noted."""
-        part = self._part.open("r+b" if state.size else "wb")
+        if not state.size:  # what else lies there may be a link that somebody put there, and what it points to is not ours
+            self._part.unlink(missing_ok=True)
+        part = self._part.open("r+b" if state.size else "xb")
         part.truncate(state.size)
         part.seek(state.size)
         if not state.size:

@@ -231,7 +231,7 @@ class Importing:
         self.faults.append(fault)
         complain(str(fault))
         if self._refused_before + len(self.faults) > self.errors_max:
-            raise TooManyFaults(f"more than {self.errors_max} lines were refused (--errors-max)")
+            raise TooManyFaults(f"more than {self.errors_max} lines were refused (--errors-max); once the file is mended, give --restart")
 
     def _finish(self, line: Line, fault: Fault | None) -> None:
         self.run.finished.finish(line.number, refused=fault is not None)

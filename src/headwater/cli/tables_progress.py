@@ -43,7 +43,7 @@ def write_progress(path: Path, noted: Mapping[str, object]) -> None:
     """Note it durably, in one step. Raises StorageFull, Unavailable."""
     new = path.with_name(path.name + ".new")
     with disk_errors(path):
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             os.write(descriptor, json.dumps({"format": FORMAT, **noted}).encode())
             os.fsync(descriptor)

@@ -67,9 +67,15 @@ class Clients:
         return len(self._clients)
 
     def identify(self, headers: Iterable[tuple[bytes, bytes]], certificate_names: Sequence[str] = ()) -> Client:
-        """The caller of the bearer token in the first `Authorization` header, or of the certificate. Raises Unauthenticated."""
-        authorization = next((value.decode("latin-1") for name, value in headers if name == b"authorization"), None)
-        return self.authenticate(authorization, certificate_names)
+        """The caller of the bearer token in the `Authorization` header, or of the certificate.
+
+        Raises:
+            Unauthenticated: as `authenticate`; or there are two such headers, of which something before us may have checked the other.
+        """
+        found = [value for name, value in headers if name == b"authorization"]
+        if len(found) > 1 and self._clients:
+            raise Unauthenticated("there is more than one Authorization header", where="authorization")
+        return self.authenticate(found[0].decode("latin-1") if found else None, certificate_names)
 
     def authenticate(self, authorization: str | None, certificate_names: Sequence[str] = ()) -> Client:
         """The caller who sent this `Authorization` header and showed a certificate of these names; without either `anonymous`.

@@ -1,6 +1,6 @@
 """Tasks beside each other: waits for the first of several things, ends what is left over, and gives the event loop back in time.
 
-Nothing here leaves a task behind: what a function started has ended when it returns or raises.
+Nothing here leaves a task behind: what a function started has ended when it returns or raises, but for `to_its_end` when it is cancelled.
 """
 
 import asyncio
@@ -35,6 +35,11 @@ async def event_or_timeout(event: asyncio.Event, clock: Clock, timeout_s: float 
     finally:
         await stop_tasks((waiting, sleeping))
     return event.is_set()
+
+
+async def to_its_end(work: Coroutine[object, object, T]) -> T:
+    """Do `work` whatever becomes of the caller, so that what is noted in memory after it stays what is on record."""
+    return await asyncio.shield(asyncio.ensure_future(work))
 
 
 async def run_together(*loops: Coroutine[object, object, None]) -> None:

@@ -96,7 +96,7 @@ def _make_new(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError as error:
-        raise InvalidInput(f"{path} exists") from error
+        raise InvalidInput(f"{path} exists: name another file, or take it away") from error
     except OSError as error:
         raise Unavailable(f"cannot write {path}: {error.strerror}") from error
 

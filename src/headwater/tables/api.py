@@ -11,6 +11,7 @@ from headwater.http.problems import CONTENT_TYPE, problem_type
 from headwater.kernel.errors import InvalidInput
 from headwater.tables.clients import may, permit
 from headwater.tables.column_plans import NAME_SHOWN_MAX
+from headwater.tables.conditions import header_of
 from headwater.tables.config import EVERY, TablesConfig, Verb
 from headwater.tables.model import Condition, Revision
 from headwater.tables.openapi import table_openapi
@@ -240,6 +241,9 @@ class TablesApi:
     async def _batch(self, request: Request) -> Response:
         domain, table = _place(request, Verb.WRITE)
         body = await _body(request)
+        given = _condition(request)
+        if given is not None:
+            raise InvalidInput("a batch has no condition for all of its rows: give each row its own `if`", where=header_of(given))
         rows = body.get("rows")
         if isinstance(rows, list) and any(isinstance(row, dict) and row.get("delete") for row in rows):
             permit(request.client, Verb.DELETE, domain, table)

@@ -6,14 +6,14 @@ first writes.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 import msgspec
 import structlog
 
 from headwater.kernel.clock import Clock
+from headwater.kernel.concurrency import to_its_end
 from headwater.kernel.errors import StorageFull
 from headwater.kernel.metrics import Metrics
 from headwater.kernel.waiting import Waiters
@@ -33,7 +33,6 @@ _log = structlog.get_logger(__name__)
 
 ATTEMPTS_MAX = 8
 LARGEST_ASKED = 5
-T = TypeVar("T")
 
 
 class Declared(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -115,8 +114,7 @@ class Catalogue:
         """Learn what is on record. Raises what the store raises."""
         self._declarations = {(one.group, one.name): one for one in await self._store.declarations()}
         self._compiled = {key: value for key, value in self._compiled.items() if key in self._declarations}
-        spaces = {space for one in self._declarations.values() for space in one.domains.values()}
-        for space in self._kept.keys() - spaces:
+        for space in self._kept.keys() - self.spaces():
             self._kept.pop(space)[2].set()
         self._in_use.clear()
         self._note_change()
@@ -143,7 +141,7 @@ class Catalogue:
             return found
         declaration = self._declaration(domain, name)
         if declaration is None or domain == EVERY:
-            raise NoSuchTable("this domain has declared no table of that name", where="table")
+            raise NoSuchTable("this domain has declared no table of that name; declare it first", where="table")
         table, planner = self._compile(declaration)
         space = declaration.domains.get(domain)
         if space is None:  # such are as many as clients can think of
@@ -158,7 +156,7 @@ class Catalogue:
         """The schema of a table as normalised; of one for all domains also under `*`. Raises as `in_use`."""
         declaration = self._declaration(domain, name)
         if declaration is None:
-            raise NoSuchTable("this domain has declared no table of that name", where="table")
+            raise NoSuchTable("this domain has declared no table of that name; declare it first", where="table")
         return load(declaration.schema)
 
     async def make_space(self, in_use: InUse) -> None:
@@ -167,7 +165,7 @@ class Catalogue:
         Raises:
             SchemaChanged: the table is another by now.
         """
-        await _to_its_end(self._make_space(in_use))
+        await to_its_end(self._make_space(in_use))
 
     async def _make_space(self, in_use: InUse) -> None:
         async with self.unchanged:
@@ -194,6 +192,10 @@ class Catalogue:
         """How many declarations there are, and how many spaces."""
         return len(self._declarations), sum(len(one.domains) for one in self._declarations.values())
 
+    def spaces(self) -> set[SpaceId]:
+        """All spaces that have not been dropped."""
+        return {space for one in self._declarations.values() for space in one.domains.values()}
+
     def spaces_of(self, domain: str) -> Mapping[str, SpaceId]:
         """The spaces of a domain by the name of their table."""
         return {one.name: one.domains[domain] for one in self._declarations.values() if domain in one.domains}
@@ -210,7 +212,7 @@ class Catalogue:
         if dry_run:
             planned, present = self._plan(domain, name, body)
             return await self._describe(planned, domain, present)
-        return await _to_its_end(self._declare(domain, name, body))
+        return await to_its_end(self._declare(domain, name, body))
 
     async def _declare(self, domain: str, name: str, body: Mapping[str, object]) -> Declared:
         async with self.unchanged:
@@ -218,7 +220,7 @@ class Catalogue:
                 planned, _present = self._plan(domain, name, body)
                 if planned.outcome is not Outcome.UNCHANGED:
                     try:
-                        stored = await self._put(planned.declaration, replaces=planned.replaces)
+                        stored = await self._put(planned.declaration, replaces=planned.replaces, ends_streams=planned.ends_streams)
                     except SchemaChanged:
                         continue
                     _log.info("table_declared", outcome=planned.outcome.value, group=stored.group, table=name, epoch=stored.epoch)
@@ -244,7 +246,7 @@ class Catalogue:
             MigrationRefused: the table was declared for all domains and can only be dropped for all.
             SchemaChanged: the record is changed again and again.
         """
-        await _to_its_end(self._drop(domain, name))
+        await to_its_end(self._drop(domain, name))
 
     async def _drop(self, domain: str, name: str) -> None:
         async with self.unchanged:
@@ -289,8 +291,8 @@ class Catalogue:
         elif (EVERY, name) in self._declarations:
             raise MigrationRefused("this table was declared for all domains: declare it under the domain *", where="domain")
 
-    async def _put(self, declaration: Declaration, *, replaces: int | None) -> Declaration:
-        stored = await self._store.declare(declaration, replaces=replaces)
+    async def _put(self, declaration: Declaration, *, replaces: int | None, ends_streams: bool = False) -> Declaration:
+        stored = await self._store.declare(declaration, replaces=replaces, ends_streams=ends_streams)
         if stored is None:
             await self.load()
             raise SchemaChanged("the table was changed at the same time")
@@ -336,8 +338,3 @@ class Catalogue:
 def _declared(planned: Plan, domain: str) -> Declared:
     schema = load(planned.declaration.schema)
     return Declared(planned.outcome.value, planned.declaration.name, domain, schema, planned.ignored, planned.steps)
-
-
-async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """Do `work` whatever becomes of the caller, so that what is in memory stays what is on record."""
-    return await asyncio.shield(asyncio.ensure_future(work))

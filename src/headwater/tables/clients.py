@@ -58,7 +58,7 @@ def permit(client: Client, verb: Verb, domain: str, table: str) -> None:
     if may(client, verb, domain, table):
         return
     if client is _STRANGER:
-        raise Unauthenticated("this needs a bearer token", where="authorization")
+        raise Unauthenticated("this needs a bearer token: Authorization: Bearer TOKEN, in the command --token", where="authorization")
     raise Forbidden(f"client {client.name} may not {verb.value} this table")
 
 

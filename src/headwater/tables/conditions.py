@@ -50,7 +50,7 @@ class ConditionPlanner:
             return None
         if self._is_plain:
             raise InvalidInput(
-                "the table is declared with plain writes, which take no condition; declare it with writes: conditional",
+                "the table keeps plain writes, which take no condition; declare another one with writes: conditional",
                 where="if" if "if" in body else header_of(given),
             )
         return given if "if" not in body else _joined(self._read(body["if"], partition, clustering), given)

@@ -34,8 +34,13 @@ class GroupConfig(Section, frozen=True):
 class QuotaConfig(Section, frozen=True):
     """What a domain or one of its tables may take."""
 
-    rows_max: Annotated[int | None, doc("Most rows; what would make more is answered 507."), msgspec.Meta(ge=1)] = None
+    rows_max: Annotated[int | None, doc("Most rows; what would make more is answered 507.")] = None
     bytes_max: Annotated[Bytes | None, doc("Most bytes, as stored; what would make more is answered 507.")] = None
+
+    def __post_init__(self) -> None:
+        """Refuse a quota that lets nothing in; a table that nobody may write needs no quota but grants."""
+        if any(quota is not None and quota < 1 for quota in (self.rows_max, self.bytes_max)):
+            raise ValueError("rows_max and bytes_max are at least 1; leave out what has no bound")
 
 
 class TableClientConfig(Section, frozen=True):
@@ -72,7 +77,7 @@ class TablesConfig(Section, frozen=True):
     quotas: Annotated[
         dict[str, QuotaConfig], doc("Quotas of domains (`en.example`) and of tables (`en.example/titles`); `*` is every domain or table.")
     ] = {}
-    tables_max: Annotated[int, msgspec.Meta(ge=1), doc("Most tables, counted per group.")] = 10_000
+    tables_max: Annotated[int, msgspec.Meta(ge=1), doc("Most tables in all; one that two groups declare counts twice.")] = 10_000
     columns_max: Annotated[int, msgspec.Meta(ge=1, le=4096), doc("Most columns of a table.")] = 256
     schema_bytes_max: Annotated[Bytes, doc("Largest schema; larger ones are answered 413.")] = Bytes.of("256KiB")
     row_bytes_max: Annotated[Bytes, doc("Largest row, as stored; larger ones are answered 413.")] = Bytes.of("1MiB")

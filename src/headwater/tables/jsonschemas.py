@@ -7,7 +7,7 @@ digits within 64 bits) is answered 422 all the same.
 from collections.abc import Mapping
 
 from headwater.tables.model import ColumnType, Kind
-from headwater.tables.types import DIGITS_MAX, EXACT_MAX, INT_MAX, LONG_MAX
+from headwater.tables.types import DIGITS_MAX, EXACT_MAX, INT_MAX, LONG_MAX, MEMBERS_MAX
 
 JsonSchema = dict[str, object]
 
@@ -73,7 +73,7 @@ _SAMPLES: Mapping[Kind, object] = {
 def sent(type: ColumnType) -> JsonSchema:
     """What may be sent for a column of `type`, null excepted."""
     schema = _SENT[type.kind]
-    return {"type": "array", "items": schema} if type.is_set else schema
+    return {"type": "array", "items": schema, "maxItems": MEMBERS_MAX} if type.is_set else schema
 
 
 def shown(type: ColumnType) -> JsonSchema:

@@ -64,6 +64,7 @@ class Plan:
         declaration: to be put on record; where nothing changes, the present one.
         replaces: epoch of the present one; None: there is none.
         ignored: what the schema has that does nothing here.
+        ends_streams: whether it turns `changes` off.
     """
 
     outcome: Outcome
@@ -71,6 +72,7 @@ class Plan:
     declaration: Declaration
     replaces: int | None
     ignored: tuple[str, ...]
+    ends_streams: bool = False
 
 
 def plan(present: Declaration | None, body: Mapping[str, object], *, name: str, group: str, domain: str, limits: SchemaLimits) -> Plan:
@@ -111,7 +113,8 @@ def migrate(present: Declaration | None, draft: Draft, *, group: str, domain: st
         declaration = msgspec.structs.replace(declaration, domains={**present.domains, domain: NO_SPACE})
     declaration = msgspec.structs.replace(declaration, epoch=present.epoch + 1)
     outcome = Outcome.CREATED if joins and EVERY not in present.domains else Outcome.CHANGED
-    return Plan(outcome, said, declaration, present.epoch, draft.ignored)
+    ends_streams = options_of(old).changes and not draft.options.changes
+    return Plan(outcome, said, declaration, present.epoch, draft.ignored, ends_streams)
 
 
 def _creation(draft: Draft, *, group: str, domain: str) -> Plan:
@@ -220,7 +223,7 @@ def _check_same(old: Element, new: Element, at: str) -> None:
     """Refuse a column that is another than before under its name."""
     if old.type != new.type:
         raise MigrationRefused(
-            f"{old.name} is a {old.type} and cannot become a {new.type}: the type of a column never changes",
+            f"{old.name} is of type {old.type} and cannot become {new.type}: no column changes its type; add one of another name",
             where=pointer("attributes", old.name),
         )
     if old.role is not new.role:
@@ -257,7 +260,7 @@ def _option_steps(old: Mapping[str, object], draft: Draft) -> Iterator[_Step]:
         raise MigrationRefused(_OTHER_DISCIPLINE[after.writes], where="/writes" if "writes" in draft.schema else "/options/writes")
     if before.changes != after.changes:
         begins = "the change stream begins here; earlier writes are not in it"
-        ends = "later writes are in no change stream; what is in it is kept as long as always"
+        ends = "the change stream ends and is answered 404; should it begin again, positions from before are answered 410"
         yield _Step("option", "/options/changes", begins if after.changes else ends)
     if before.default_ttl_s != after.default_ttl_s:
         now = f"{after.default_ttl_s} s" if after.default_ttl_s else "none"

@@ -186,7 +186,7 @@ class Slice(msgspec.Struct, frozen=True, gc=False):
         backwards: from the end towards the beginning.
         after: only rows beyond this one in the direction of reading: where the page before ended.
         limit: most rows.
-        bytes_max: rows beyond the first are left for the next page from this size on, as stored.
+        bytes_max: rows beyond the first are left for the next page from this size on, as stored; static cells count with each row.
         point: whether the whole clustering key is given, in `lower`.
         statics: whether the static row matters.
         whole: no range column is restricted; then a partition with nothing but a static row yields that (as CQL does).
@@ -305,10 +305,12 @@ class Bounds(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         epoch: of the declaration that the schema is of; the write is refused if it is not the present one.
         row_bytes_max: the most that a row may take, as `headwater.tables.rows.encode_row` has it; only a write that makes it larger is
             refused.
+        current_bytes_max: of a batch that is refused, rows from this size on are left out of `Outcome.current`, as stored.
     """
 
     epoch: int
     row_bytes_max: int = 1 << 62
+    current_bytes_max: int = 4 * 1024 * 1024
 
 
 class Write(Bounds, frozen=True, gc=False):
@@ -341,6 +343,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
         applied: whether it happened.
         revision: of all rows that it wrote, where it happened.
         current: otherwise, per write in their order, the row that was there, whether or not its own condition held; `row` None: none.
+            Of a batch only the first ones, where all are more than `Write.current_bytes_max`.
         repeated: the `write_id` was known; this is what came of the first.
     """
 
@@ -435,6 +438,13 @@ class Usage:
 
     rows: int
     size_bytes: int
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """What both take together."""
+        return Usage(self.rows + other.rows, self.size_bytes + other.size_bytes)
+
+
+NOTHING = Usage(0, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ def _schemas(table: Table) -> dict[str, JsonSchema]:
         found["Condition"] = _condition(table)
         current = {
             "applied": {"const": False},
-            "current": {"description": "What is there; of a batch, per row in its order. Only for who may also read."},
+            "current": {"description": "What is there; of a batch, per row, as many as an answer holds. Only for who may also read."},
         }
         found["NotApplied"] = {"allOf": [_ref("Problem"), {"type": "object", "properties": current, "required": ["applied"]}]}
     return found

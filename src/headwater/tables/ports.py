@@ -33,12 +33,12 @@ class TableStore(Protocol):
         """The whole catalogue."""
         ...
 
-    async def declare(self, declaration: Declaration, *, replaces: int | None) -> Declaration | None:
+    async def declare(self, declaration: Declaration, *, replaces: int | None, ends_streams: bool = False) -> Declaration | None:
         """Put a declaration on record if the present one has the epoch `replaces` (None: there is none); linearizable per group and name.
 
         Returns it with its incarnation (a new one where there was none), its epoch, and a space for each domain that has none yet (given as
         0); None if the present one is another. Space ids, incarnations and epochs are never used twice. A domain that has a space keeps it;
-        only `drop` takes one away.
+        only `drop` takes one away. With `ends_streams` every change so far counts as trimmed from then on, in all of its spaces.
         """
         ...
 
@@ -65,9 +65,12 @@ class TableStore(Protocol):
         """
         ...
 
-    async def clear(self, slice: Slice, *, table_changes: bool, now_ms: int) -> tuple[int, bool]:
+    async def clear(self, slice: Slice, *, epoch: int, table_changes: bool, now_ms: int) -> tuple[int, bool]:
         """Delete the live rows of a slice, at most its limit, row by row; with `whole` at last the static row. Says how many rows it
         deleted and whether none is left. Each deleted row is a change where `table_changes`.
+
+        Raises:
+            SchemaChanged: the declaration of the space has another epoch than that it was planned with; plan again.
         """
         ...
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from headwater.kernel.clock import Clock
 from headwater.tables.config import EVERY, QuotaConfig
-from headwater.tables.model import SpaceId, Usage
+from headwater.tables.model import NOTHING, SpaceId, Usage
 from headwater.tables.ports import TableStore
 
 BOUNDLESS = Usage(1 << 62, 1 << 62)
@@ -45,10 +45,7 @@ class _Total:
         self.size_bytes += usage.size_bytes - before.size_bytes
 
     def of(self, space: SpaceId) -> Usage:
-        return self.spaces.get(space, _NOTHING)
-
-
-_NOTHING = Usage(0, 0)
+        return self.spaces.get(space, NOTHING)
 
 
 class Quotas:

@@ -38,6 +38,9 @@ from headwater.tables.types import order_of
 encode_row: Callable[[StoredRow], bytes] = msgspec.msgpack.Encoder().encode
 decode_row: Callable[[bytes], StoredRow] = msgspec.msgpack.Decoder(StoredRow).decode
 
+CHANGES_BYTES_MAX = 64 * 1024 * 1024
+"""Most bytes of static cells in the changes of one write or clearing."""
+
 _order = lru_cache(maxsize=256)(order_of)
 
 
@@ -106,10 +109,22 @@ class Found(msgspec.Struct, frozen=True, gc=False):
 
 
 def refusal(write: Write, found: Found, now_s: int) -> Sequence[KeyedRow] | None:
-    """The rows that are there, in the order of the writes, if a condition of any of them does not hold; None if all hold."""
+    """The rows that are there, in the order of the writes, if a condition of any of them does not hold; None if all hold.
+
+    Of a batch only the first ones where all are more than `current_bytes_max`: a small request must not make a large answer, nor a large
+    record of it.
+    """
     if all(one.condition is None or _holds(one.condition, _seen(one, found, now_s)) for one in write.writes):
         return None
-    return [_seen(one, found, now_s) for one in write.writes]
+    current: list[KeyedRow] = []
+    taken_bytes = 0
+    for one in write.writes:
+        current.append(_seen(one, found, now_s))
+        if len(write.writes) > 1:
+            taken_bytes += sum(len(encode_row(part)) for part in (current[-1].row, current[-1].static) if part is not None)
+        if taken_bytes >= write.current_bytes_max:
+            break
+    return current
 
 
 def _seen(write: Put | Remove, found: Found, now_s: int) -> KeyedRow:
@@ -217,11 +232,16 @@ def changes_of(partition: PartitionKey, found: Found, effect: Effect, *, revisio
     """The changes that a write is, with the sequences `revision`, `revision + 1`, …
 
     Where only the static row changed, it is one change of that; otherwise each change of a row shows it.
+
+    Raises:
+        TooLarge: that makes so much of a small request that it would fill the disk.
     """
     now_s = now_ms // 1000
     static = live(effect.static, now_s)
     images = [(key, live(row, now_s)) for key, row in effect.rows.items()]
     images = [(key, after) for key, after in images if after is not None or live(found.rows.get(key), now_s) is not None]
+    if static is not None and len(images) > 1 and len(images) * len(encode_row(static)) > CHANGES_BYTES_MAX:
+        raise TooLarge(f"each change shows the static columns, which makes more than {CHANGES_BYTES_MAX} bytes; write fewer rows at once")
     changes = [Change(revision + n, now_ms, _kind(after), partition, key, revision, after, static) for n, (key, after) in enumerate(images)]
     if not changes and effect.static_written and (static is not None or live(found.static, now_s) is not None):
         changes.append(Change(revision, now_ms, _kind(static), partition, None, revision, None, static))

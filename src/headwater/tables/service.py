@@ -18,7 +18,7 @@ from headwater.tables.catalogue import Catalogue, Declared, InUse, Listed
 from headwater.tables.config import TablesConfig
 from headwater.tables.errors import NoSuchTable, PartitionFull, SchemaChanged, TableQuotaExceeded
 from headwater.tables.metrics import ANSWER_ROWS, PLANNED_AGAIN, REFUSED_FULL, ROWS_CLEARED, ROWS_READ, ROWS_WRITTEN, WRITES
-from headwater.tables.model import Condition, KeyedRow, Outcome, PartitionKey, Remove, SpaceId, Table, Write
+from headwater.tables.model import Condition, KeyedRow, Outcome, PartitionKey, Remove, Slice, SpaceId, Table, Write
 from headwater.tables.planner import WritePlan
 from headwater.tables.ports import TableStore
 from headwater.tables.quotas import Quotas
@@ -47,7 +47,7 @@ class Written(msgspec.Struct, frozen=True):
     Attributes:
         applied: whether it happened.
         revision: of the rows, if it did; 16 hexadecimal digits.
-        current: otherwise the row that is there (None: none), or the rows of a batch in its order.
+        current: otherwise the row that is there (None: none), or the rows of a batch in its order, the first ones if they are large.
     """
 
     applied: bool
@@ -90,7 +90,8 @@ class Status(msgspec.Struct, frozen=True):
     Attributes:
         tables, spaces: declarations, and pairs of one and a domain that uses it.
         rows, bytes: of all spaces.
-        full_partitions: those that refused a write since the process began and have taken none since; counted up to `FULL_COUNTED_MAX`.
+        full_partitions: those that refused a write since the process began and have neither taken one nor lost rows to a delete since;
+            counted up to `FULL_COUNTED_MAX`.
     """
 
     tables: int
@@ -139,6 +140,8 @@ class Tables:
         """Drop a table; raises as `Catalogue.drop`."""
         await self._catalogue.drop(domain, name)
         self._quotas.forget()
+        left = self._catalogue.spaces()
+        self._full = {full for full in self._full if full[0] in left}
 
     # Rows
 
@@ -187,11 +190,19 @@ class Tables:
         if isinstance(plan, WritePlan):
             written = await self._write(domain, name, lambda again, _: _still_write(again, body, condition), single=True)
             return written if not written.applied else Deleted(None, True)
+        return await self._again(domain, name, lambda: self._clear_once(domain, name, body))
+
+    async def _clear_once(self, domain: str, name: str, body: Mapping[str, object]) -> Deleted:
+        in_use = self._catalogue.in_use(domain, name)
+        plan = in_use.planner.delete(body, space=in_use.space)
         if plan is None:
             return Deleted(0, True)
-        options = in_use.table.options
-        deleted, complete = await self._store.clear(plan, table_changes=options.changes, now_ms=self._clock.now_ms())
-        self._full.discard((plan.space, plan.partition))
+        assert isinstance(plan, Slice), "keys never change in a migration"
+        deleted, complete = await self._store.clear(
+            plan, epoch=in_use.declaration.epoch, table_changes=in_use.table.options.changes, now_ms=self._clock.now_ms()
+        )
+        if deleted:
+            self._full.discard((plan.space, plan.partition))
         self._metrics.inc(ROWS_CLEARED, deleted)
         await self._quotas.note(domain, plan.space)
         return Deleted(deleted, complete)
@@ -232,6 +243,7 @@ class Tables:
             plan.digest,
             epoch=in_use.declaration.epoch,
             row_bytes_max=int(self._config.row_bytes_max),
+            current_bytes_max=int(self._config.answer_bytes_max),
         )
         try:
             outcome = await self._store.write(write, now_ms=now_ms)
@@ -284,7 +296,7 @@ class Tables:
         """
         in_use = self._catalogue.in_use(domain, name)
         if not in_use.table.options.changes:
-            raise NoSuchTable("this table was declared without `changes: true`, so it has no change stream", where="table")
+            raise NoSuchTable("this table has no change stream: declare it with `changes: true` and a higher version", where="table")
         if in_use.space is None:  # and reading makes none
             if wait_s > 0:
                 await self._catalogue.change(wait_s)

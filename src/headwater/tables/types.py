@@ -45,6 +45,8 @@ DIGITS_MAX = 1000
 """Most digits of a varint or decimal."""
 EXPONENT_MAX = 10_000
 """Largest exponent of a decimal's first digit, either way."""
+MEMBERS_MAX = 65_535
+"""Most members of a set as sent; each is read on the event loop."""
 
 Reader = Callable[[object], Stored]
 Shower = Callable[[Any], object]
@@ -94,7 +96,7 @@ def reader_of(type: ColumnType, *, where: str) -> Reader:
     """
     convert, takes = _READERS[type.kind]
     if type.is_set:
-        convert, takes = _set_of(convert, order_of(ColumnType(type.kind))), f"a JSON array; each of its members is {takes}"
+        convert, takes = _set_of(convert, order_of(ColumnType(type.kind))), f"a JSON array of at most {MEMBERS_MAX} members, each {takes}"
     refusal = f"{where} is of type {type}, which takes {takes}"
 
     def read(value: object) -> Stored:
@@ -264,7 +266,7 @@ def _json(value: object) -> bytes:
     text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     if b"null" in text:
         _refuse_infinite(value)
-    return text
+    return memoryview(text).tobytes()  # what the encoder returns keeps a buffer of a KiB at least, which a set has once per member
 
 
 def _refuse_infinite(value: object) -> None:
@@ -278,7 +280,7 @@ def _refuse_infinite(value: object) -> None:
 
 def _set_of(convert: Reader, order: Order) -> Reader:
     def read(values: object) -> Stored:
-        if type(values) is not list:
+        if type(values) is not list or len(values) > MEMBERS_MAX:
             raise ValueError
         if None in values:
             raise ValueError

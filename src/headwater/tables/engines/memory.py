@@ -10,6 +10,7 @@ from headwater.kernel.clock import Clock
 from headwater.kernel.waiting import Waiters
 from headwater.tables.errors import ChangesTrimmed, PartitionFull, SchemaChanged, TableQuotaExceeded, WriteIdReused
 from headwater.tables.model import (
+    NOTHING,
     Change,
     Changes,
     ClusteringKey,
@@ -28,7 +29,19 @@ from headwater.tables.model import (
     Walked,
     Write,
 )
-from headwater.tables.rows import Effect, Found, carry_out, changes_of, check_row, encode_row, first_expiry, live, refusal, size_bytes
+from headwater.tables.rows import (
+    CHANGES_BYTES_MAX,
+    Effect,
+    Found,
+    carry_out,
+    changes_of,
+    check_row,
+    encode_row,
+    first_expiry,
+    live,
+    refusal,
+    size_bytes,
+)
 
 
 @dataclass(slots=True)
@@ -79,7 +92,7 @@ class MemoryTableStore:
         """All of them."""
         return list(self._declarations.values())
 
-    async def declare(self, declaration: Declaration, *, replaces: int | None) -> Declaration | None:
+    async def declare(self, declaration: Declaration, *, replaces: int | None, ends_streams: bool = False) -> Declaration | None:
         """Compare and set."""
         present = self._declarations.get((declaration.group, declaration.name))
         if (None if present is None else present.epoch) != replaces:
@@ -92,6 +105,8 @@ class MemoryTableStore:
         incarnation = present.incarnation if present else self._next_id()
         stored = msgspec.structs.replace(declaration, incarnation=incarnation, epoch=self._next_id(), domains=domains)
         self._declarations[stored.group, stored.name] = stored
+        for space in domains.values() if ends_streams else ():
+            self._spaces[space].trimmed = self._next_revision(0)
         return stored
 
     async def drop(self, declaration: Declaration, *, domain: str | None) -> bool:
@@ -135,13 +150,14 @@ class MemoryTableStore:
             keys.reverse()
         found: list[KeyedRow] = []
         taken_bytes = 0
+        static_bytes = 0 if partition.static is None or not slice.statics else len(encode_row(partition.static))
         for n, key in enumerate(keys):
             if len(found) == slice.limit or (found and taken_bytes >= slice.bytes_max):
                 return Page(found, keys[n - 1])
             row = live(partition.rows[key], now_s)
             if row is not None:
                 found.append(KeyedRow(key, row, static))
-                taken_bytes += len(encode_row(partition.rows[key]))
+                taken_bytes += len(encode_row(partition.rows[key])) + static_bytes
         if slice.whole and static is not None and not any(live(row, now_s) for row in partition.rows.values()):
             found.append(KeyedRow(None, None, static))
         return Page(found, None)
@@ -161,11 +177,11 @@ class MemoryTableStore:
     async def usage(self, space: SpaceId) -> Usage:
         """Counted."""
         kept = self._space(space)
-        return Usage(0, 0) if kept is None else _sum(_usage(key, partition) for key, partition in kept.partitions.items())
+        return NOTHING if kept is None else _whole(kept)
 
     async def total(self) -> Usage:
         """Counted."""
-        return _sum(iter([await self.usage(space) for one in await self.declarations() for space in one.domains.values()]))
+        return sum([await self.usage(space) for one in await self.declarations() for space in one.domains.values()], NOTHING)
 
     async def largest(self, space: SpaceId, *, limit: int) -> Sequence[PartitionUsage]:
         """Sorted."""
@@ -204,9 +220,11 @@ class MemoryTableStore:
         for key, row in effect.rows.items():
             changed.put(key, row)
         _check_room(write, space, partition, changed)
-        space.partitions[write.partition] = changed
+        changes: Sequence[Change] = ()
         if write.table.options.changes:
-            self._note(write.space, changes_of(write.partition, found, effect, revision=revision, now_ms=now_ms))
+            changes = changes_of(write.partition, found, effect, revision=revision, now_ms=now_ms)
+        space.partitions[write.partition] = changed
+        self._note(write.space, changes)
         return Outcome(True, revision)
 
     def _next_revision(self, now_ms: int) -> Revision:
@@ -219,18 +237,23 @@ class MemoryTableStore:
             self._spaces[space].changes += changes
             self._waiters.wake((space,))
 
-    async def clear(self, slice: Slice, *, table_changes: bool, now_ms: int) -> tuple[int, bool]:
+    async def clear(self, slice: Slice, *, epoch: int, table_changes: bool, now_ms: int) -> tuple[int, bool]:
         """Row by row."""
         space = self._space(slice.space)
-        partition = None if space is None else space.partitions.get(slice.partition)
+        if space is None or self._epoch_of(slice.space) != epoch:
+            raise SchemaChanged("the table was changed meanwhile")
+        partition = space.partitions.get(slice.partition)
         if partition is None:
             return 0, True
         now_s = now_ms // 1000
         there = [key for key, row in partition.rows.items() if _is_within(slice, key) and live(row, now_s)]
-        for key in there[: slice.limit]:
+        most = slice.limit
+        if table_changes and partition.static is not None:
+            most = min(most, max(1, CHANGES_BYTES_MAX // len(encode_row(partition.static))))
+        for key in there[:most]:
             self._clear_one(slice, partition, key, table_changes=table_changes, now_ms=now_ms)
-        if len(there) > slice.limit:
-            return slice.limit, False
+        if len(there) > most:
+            return most, False
         if slice.whole and partition.static is not None:
             self._clear_one(slice, partition, None, table_changes=table_changes, now_ms=now_ms)
         return len(there), True
@@ -275,7 +298,7 @@ class MemoryTableStore:
             for change in space.changes:
                 if change.at_ms >= now_ms - changes_kept_ms:
                     break
-                space.trimmed = change.sequence
+                space.trimmed = max(space.trimmed, change.sequence)
             space.changes = [change for change in space.changes if change.sequence > space.trimmed]
             space.outcomes = {key: one for key, one in space.outcomes.items() if one[0] >= now_ms - write_ids_kept_ms}
         return False
@@ -301,11 +324,8 @@ def _usage(key: PartitionKey, partition: _Partition) -> Usage:
     return Usage(len(partition.rows), sum(size_bytes(key, clustering, encode_row(row)) for clustering, row in partition.stored()))
 
 
-def _sum(usages: Iterator[Usage]) -> Usage:
-    rows, size = 0, 0
-    for usage in usages:
-        rows, size = rows + usage.rows, size + usage.size_bytes
-    return Usage(rows, size)
+def _whole(space: _Space) -> Usage:
+    return sum((_usage(key, partition) for key, partition in space.partitions.items()), NOTHING)
 
 
 def _check_room(write: Write, space: _Space, before: _Partition, after: _Partition) -> None:
@@ -317,7 +337,7 @@ def _check_room(write: Write, space: _Space, before: _Partition, after: _Partiti
     if becomes.size_bytes > was.size_bytes and becomes.size_bytes > write.partition_bytes_max:
         raise PartitionFull("the partition has reached its ceiling", where="partition")
     rows, size = becomes.rows - was.rows, becomes.size_bytes - was.size_bytes
-    whole = _sum(_usage(key, partition) for key, partition in space.partitions.items())
+    whole = _whole(space)
     if rows > 0 and whole.rows + rows > write.room.rows:
         raise TableQuotaExceeded("the quota of rows is used up")
     if size > 0 and whole.size_bytes + size > write.room.size_bytes:

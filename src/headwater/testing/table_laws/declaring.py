@@ -69,7 +69,7 @@ async def spaces_share_nothing(engine: TableEngine) -> None:
             assert await one.get(1) == {"v": f"{number}"} and (await one.usage()).rows == 1
             assert [one.cells(change.row) for change in await one.changes()] == [{"v": f"{number}"}]
             assert len(await one.walk()) == 1 and len(await one.store.largest(one.space, limit=9)) == 1
-        await spaces[0].store.clear(spaces[0].slice(), table_changes=True, now_ms=t.clock.now_ms())
+        await spaces[0].clear(spaces[0].slice())
         assert await spaces[0].get(1) is None and await spaces[1].get(1) == {"v": "2"} and await t.get(1) == {"v": "0"}
 
 
@@ -81,7 +81,7 @@ async def what_was_dropped_is_gone_at_once(engine: TableEngine) -> None:
         assert await t.get(1) is None and await t.all(t.slice()) == [] and await t.walk() == []
         assert await t.changes() == [] and await t.usage() == Usage(0, 0) and await t.store.largest(t.space, limit=9) == []
         await raises(SchemaChanged, t.put(1, v="again"))
-        assert await t.store.clear(t.slice(), table_changes=True, now_ms=t.clock.now_ms()) == (0, True)
+        await raises(SchemaChanged, t.clear(t.slice()))
         assert list(await t.store.declarations()) == []
         await t.reclaim(limit=2)
         assert await t.get(1) is None

@@ -163,6 +163,18 @@ async def long_slices_come_whole(engine: TableEngine) -> None:
         assert await t.keys(t.slice(limit=1_000)) == list(range(1_200))
 
 
+async def static_cells_count_with_every_row(engine: TableEngine) -> None:
+    """Static cells are shown with every row, so a page ends sooner where there are many of them."""
+    async with opened(engine, table_of(statics="s:string")) as t:
+        await t.put(0, v="v", s="x" * 1000)
+        for key in range(1, 6):
+            await t.put(key, v="v")
+        for backwards in (False, True):
+            page = await t.page(altered(t.slice(backwards=backwards), bytes_max=2_500))
+            assert len(page.rows) == 3 and page.last == page.rows[-1].clustering
+        assert await t.keys(altered(t.slice(), bytes_max=1)) == list(range(6))
+
+
 async def static_cells_come_with_every_row(engine: TableEngine) -> None:
     """Static cells come with every row."""
     async with opened(engine, table_of(statics="s:string")) as t:
@@ -277,6 +289,7 @@ LAWS: tuple[Law, ...] = (
     paging_is_stable_under_writes,
     a_page_is_bounded_in_bytes,
     long_slices_come_whole,
+    static_cells_count_with_every_row,
     static_cells_come_with_every_row,
     static_cells_stay_in_their_partition,
     a_partition_of_nothing_but_static_cells_yields_them_once,

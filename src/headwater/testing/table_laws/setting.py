@@ -223,6 +223,11 @@ class Space:
         """Cells of a stored row by name."""
         return {} if row is None else {self.table.by_id[id].name: cell.value for id, cell in row.cells.items() if id in self.table.by_id}
 
+    async def clear(self, slice: Slice) -> tuple[int, bool]:
+        """Delete the rows of a slice."""
+        changes = self.table.options.changes
+        return await self.store.clear(slice, epoch=self.declaration.epoch, table_changes=changes, now_ms=self.clock.now_ms())
+
     async def usage(self) -> Usage:
         """What the space takes."""
         return await self.store.usage(self.space)

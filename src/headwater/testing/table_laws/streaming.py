@@ -4,8 +4,10 @@ import asyncio
 
 from msgspec.structs import replace as altered
 
-from headwater.tables.errors import ChangesTrimmed
+from headwater.kernel.errors import TooLarge
+from headwater.tables.errors import ChangesTrimmed, SchemaChanged
 from headwater.tables.model import ChangeKind, Condition, Options, Usage
+from headwater.tables.rows import CHANGES_BYTES_MAX
 from headwater.testing.table_laws.setting import PATIENCE_S, Law, TableEngine, opened, raises, table_of
 
 STREAMED = Options(changes=True)
@@ -150,6 +152,27 @@ async def old_changes_are_trimmed_and_said_to_be(engine: TableEngine) -> None:
         assert len(await t.all(t.slice())) == 10
 
 
+async def a_stream_that_ended_hides_no_gap(engine: TableEngine) -> None:
+    """A stream that ended and begins again hides no gap: every position from before is told."""
+    async with opened(engine, table_of(options=STREAMED)) as t:
+        await t.put(1, v="x")
+        before = (await t.changes())[-1].sequence
+        ended = await t.store.declare(t.declaration, replaces=t.declaration.epoch, ends_streams=True)
+        assert ended is not None
+        t.declaration, t.table = ended, table_of()
+        t.clock.advance(10)
+        await t.put(1, v="in between")
+        again = await t.store.declare(ended, replaces=ended.epoch)
+        assert again is not None
+        t.declaration, t.table = again, table_of(options=STREAMED)
+        await t.put(2, v="y")
+        await t.reclaim(changes_kept_ms=5_000)  # which takes the first change away, and no position back
+        await raises(ChangesTrimmed, t.store.changes(t.space, 0, limit=10, wait_s=0))
+        error = await raises(ChangesTrimmed, t.store.changes(t.space, before, limit=10, wait_s=0))
+        assert isinstance(error, ChangesTrimmed)
+        assert [change.clustering for change in await t.changes(error.first)] == [t.clustering(2)]
+
+
 # Ranges
 
 
@@ -159,12 +182,12 @@ async def a_range_is_deleted_and_counted(engine: TableEngine) -> None:
         for key in range(10):
             await t.put(key, v="x", s="s")
         slice = altered(t.slice(), lower=t.clustering(3), upper=t.clustering(7), whole=False)
-        assert await t.store.clear(slice, table_changes=True, now_ms=t.clock.now_ms()) == (4, True)
+        assert await t.clear(slice) == (4, True)
         assert await t.keys(t.slice()) == [0, 1, 2, 7, 8, 9] and (await t.usage()).rows == 6
         deleted = [change for change in await t.changes() if change.kind is ChangeKind.DELETE]
         assert [change.clustering for change in deleted] == [t.clustering(key) for key in range(3, 7)]
         assert [change.row for change in deleted] == [None] * 4
-        assert await t.store.clear(slice, table_changes=True, now_ms=t.clock.now_ms()) == (0, True)
+        assert await t.clear(slice) == (0, True)
 
 
 async def a_delete_of_a_range_is_bounded(engine: TableEngine) -> None:
@@ -173,7 +196,7 @@ async def a_delete_of_a_range_is_bounded(engine: TableEngine) -> None:
         for key in range(10):
             await t.put(key, v="x")
         slice = altered(t.slice(), limit=4)
-        done = [await t.store.clear(slice, table_changes=False, now_ms=t.clock.now_ms()) for _ in range(3)]
+        done = [await t.clear(slice) for _ in range(3)]
         assert done == [(4, False), (4, False), (2, True)] and await t.usage() == Usage(0, 0)
 
 
@@ -183,9 +206,9 @@ async def a_delete_of_a_partition_takes_its_static_cells_at_last(engine: TableEn
         for key in range(3):
             await t.put(key, v="x", s="s")
             await t.put(key, "other", v="x", s="s")
-        assert await t.store.clear(altered(t.slice(), limit=2), table_changes=True, now_ms=t.clock.now_ms()) == (2, False)
+        assert await t.clear(altered(t.slice(), limit=2)) == (2, False)
         assert [t.shown(row) for row in await t.all(t.slice())] == [{"v": "x", "s": "s"}]
-        assert await t.store.clear(altered(t.slice(), limit=2), table_changes=True, now_ms=t.clock.now_ms()) == (1, True)
+        assert await t.clear(altered(t.slice(), limit=2)) == (1, True)
         assert await t.all(t.slice()) == [] and len(await t.all(t.slice("other"))) == 3
         last = (await t.changes())[-1]
         assert (last.clustering, last.kind, last.static) == (None, ChangeKind.DELETE, None)
@@ -197,10 +220,38 @@ async def what_has_expired_is_not_counted_as_deleted(engine: TableEngine) -> Non
         for key in range(6):
             await t.put(key, v="x", ttl_s=10 if key % 2 else 0)
         t.clock.advance(10)
-        deleted, complete = await t.store.clear(t.slice(), table_changes=True, now_ms=t.clock.now_ms())
+        deleted, complete = await t.clear(t.slice())
         assert (deleted, complete) == (3, True)
         assert len([change for change in await t.changes() if change.kind is ChangeKind.DELETE]) == 3
         await t.reclaim()
+        assert await t.usage() == Usage(0, 0)
+
+
+async def a_delete_of_a_range_is_planned_with_the_present_schema(engine: TableEngine) -> None:
+    """A delete of a range is planned with the present schema: one that has begun to stream since must not miss it."""
+    async with opened(engine) as t:
+        await t.put(1, v="x")
+        slice = t.slice()
+        changed = await t.store.declare(t.declaration, replaces=t.declaration.epoch)
+        assert changed is not None
+        await raises(SchemaChanged, t.clear(slice))
+        assert await t.keys(t.slice()) == [1]
+        t.declaration, t.table = changed, table_of(options=STREAMED)
+        assert await t.clear(slice) == (1, True)
+        assert [change.kind for change in await t.changes()] == [ChangeKind.DELETE]
+
+
+async def static_cells_in_changes_have_a_bound(engine: TableEngine) -> None:
+    """Each change of a batch shows the static cells: a batch of which that makes too much is refused, a clearing ends sooner."""
+    async with opened(engine, table_of(options=STREAMED, statics="s:string")) as t:
+        await t.put(None, s="x" * (CHANGES_BYTES_MAX // 4))
+        batch = [t.put_of((key,), {"v": "x"}) for key in range(4)]
+        await raises(TooLarge, t.write(*batch))
+        assert (await t.usage()).rows == 0 and len(await t.changes()) == 1
+        await t.write(*batch[:3])
+        await t.put(3, v="x")
+        assert await t.clear(t.slice()) == (3, False)
+        assert await t.clear(t.slice()) == (1, True)
         assert await t.usage() == Usage(0, 0)
 
 
@@ -216,8 +267,11 @@ LAWS: tuple[Law, ...] = (
     a_reader_waits_for_the_next_change,
     a_reader_gives_up_waiting,
     old_changes_are_trimmed_and_said_to_be,
+    a_stream_that_ended_hides_no_gap,
     a_range_is_deleted_and_counted,
     a_delete_of_a_range_is_bounded,
     a_delete_of_a_partition_takes_its_static_cells_at_last,
     what_has_expired_is_not_counted_as_deleted,
+    a_delete_of_a_range_is_planned_with_the_present_schema,
+    static_cells_in_changes_have_a_bound,
 )

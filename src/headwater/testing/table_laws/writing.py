@@ -450,6 +450,18 @@ async def a_column_that_is_added_again_shows_nothing_of_the_old_one(engine: Tabl
         assert await t.get(1) == {"w": "kept", "v": "new"}
 
 
+async def a_refused_batch_shows_as_much_as_an_answer_holds(engine: TableEngine) -> None:
+    """A refused batch shows as many rows, with their static cells, as an answer holds, and a repeat the same ones."""
+    async with opened(engine, table_of(statics="s:string")) as t:
+        await t.put(None, s="x" * 1_000_000)
+        await t.write(*(t.put_of((key,), {"v": "v"}) for key in range(10)))
+        writes = [t.put_of((key,), {"v": "w"}, condition=ABSENT) for key in range(10)]
+        for _ in range(2):
+            outcome = await t.write(*writes, write_id="w")
+            assert not outcome.applied
+            assert [row.clustering for row in outcome.current] == [t.clustering(key) for key in range(5)]
+
+
 LAWS: tuple[Law, ...] = (
     what_a_put_does_not_name_stays,
     null_clears_a_cell,
@@ -485,4 +497,5 @@ LAWS: tuple[Law, ...] = (
     usage_is_what_the_rows_take,
     a_write_planned_with_another_declaration_is_refused,
     a_column_that_is_added_again_shows_nothing_of_the_old_one,
+    a_refused_batch_shows_as_much_as_an_answer_holds,
 )

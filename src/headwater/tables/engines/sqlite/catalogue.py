@@ -22,6 +22,7 @@ _UPDATE = "UPDATE declaration SET epoch = ?, next_column_id = ?, column_ids = ?,
 _UPDATE_EPOCH = "UPDATE declaration SET epoch = ? WHERE incarnation = ?"
 _DELETE = "DELETE FROM declaration WHERE incarnation = ?"
 _INSERT_SPACE = "INSERT INTO space (incarnation, domain) VALUES (?, ?) RETURNING id"
+_END_STREAMS = "UPDATE space SET trimmed = ? WHERE incarnation = ?"
 _DROP_SPACE = "UPDATE space SET incarnation = NULL WHERE id = ?"
 
 
@@ -60,6 +61,11 @@ def declare(connection: apsw.Connection, declaration: Declaration, replaces: int
         if domain not in domains:
             domains[domain] = SpaceId(fetch_all(connection, _INSERT_SPACE, (incarnation, domain))[0][0])
     return msgspec.structs.replace(declaration, incarnation=incarnation, epoch=epoch, domains=domains)
+
+
+def end_streams(connection: apsw.Connection, declaration: Declaration, position: int) -> None:
+    """Count every change up to a position as trimmed, in all spaces of a declaration; upkeep takes them away when they are old."""
+    connection.execute(_END_STREAMS, (position, declaration.incarnation))
 
 
 def drop(connection: apsw.Connection, declaration: Declaration, domain: str | None) -> Sequence[SpaceId] | None:

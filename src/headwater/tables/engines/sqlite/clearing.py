@@ -6,47 +6,55 @@ from headwater.sqlite.queries import fetch_all, fetch_one
 from headwater.tables.engines.sqlite.keys import partition_prefix, row_key, split
 from headwater.tables.engines.sqlite.reads import bounds
 from headwater.tables.engines.sqlite.records import row_of
-from headwater.tables.engines.sqlite.writes import Revisions, Sums, count, count_partition, put_change, store_row
-from headwater.tables.model import ClusteringKey, Slice, StoredRow
-from headwater.tables.rows import Effect, Found, changes_of, live
+from headwater.tables.engines.sqlite.together import store_changes
+from headwater.tables.engines.sqlite.writes import Revisions, Sums, count, count_known_partition, replace_row
+from headwater.tables.errors import SchemaChanged
+from headwater.tables.model import Change, ClusteringKey, Slice, StoredRow
+from headwater.tables.rows import CHANGES_BYTES_MAX, Effect, Found, changes_of, live
 
 _ROWS = "SELECT key, data FROM row WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
 _STATIC = "SELECT data FROM row WHERE key = ?"
-_IS_THERE = "SELECT 1 FROM space WHERE id = ? AND incarnation IS NOT NULL"
+_EPOCH = "SELECT d.epoch FROM space AS s JOIN declaration AS d ON d.incarnation = s.incarnation WHERE s.id = ?"
 
 
 class Clearing:
     """A slice being cleared. Call it with the writing connection."""
 
-    def __init__(self, slice: Slice, revisions: Revisions, *, table_changes: bool, now_ms: int) -> None:
+    def __init__(self, slice: Slice, revisions: Revisions, *, epoch: int, table_changes: bool, now_ms: int) -> None:
         self._slice = slice
+        self._epoch = epoch
         self._revisions = revisions
         self._table_changes = table_changes
         self._now_ms = now_ms
         self._prefix = partition_prefix(slice.space, slice.partition)
         self._sums = Sums()
+        self._changes: list[Change] = []
         self._reserved = 0
 
     def __call__(self, connection: apsw.Connection) -> tuple[int, bool, int]:
         """How many rows were deleted, whether none is left, and how far revisions are reserved by then.
 
-        Rows that have expired are removed too, and count towards the limit but not in the answer.
+        Rows that have expired are removed too, and count towards the limit but not in the answer. Raises SchemaChanged.
         """
         slice = self._slice
-        if fetch_one(connection, _IS_THERE, (slice.space,)) is None:
-            return 0, True, 0
+        if fetch_one(connection, _EPOCH, (slice.space,)) != (self._epoch,):
+            raise SchemaChanged("the table was changed meanwhile")
         found = fetch_all(connection, _ROWS, (*bounds(slice), slice.limit + 1))
         static = fetch_one(connection, _STATIC, (row_key(self._prefix, None),))
         kept_static = None if static is None else row_of(static[0])
+        most = slice.limit
+        if self._table_changes and static is not None:  # each change shows the static cells
+            most = min(most, max(1, CHANGES_BYTES_MAX // len(static[0])))
         deleted = 0
-        for key, data in found[: slice.limit]:
+        for key, data in found[:most]:
             deleted += self._clear_row(connection, key, data, kept_static)
-        complete = len(found) <= slice.limit
+        complete = len(found) <= most
         if complete and slice.whole and static is not None:
             self._clear(connection, None, static[0], kept_static, static=kept_static)
         if self._sums:
             count(connection, slice.space, self._sums)
-            count_partition(connection, self._prefix, self._sums, known=True)
+            count_known_partition(connection, self._prefix, self._sums)
+        store_changes(connection, [(slice.space, change) for change in self._changes])
         return deleted, complete, self._reserved
 
     def _clear_row(self, connection: apsw.Connection, key: bytes, data: bytes, static: StoredRow | None) -> bool:
@@ -58,7 +66,7 @@ class Clearing:
     def _clear(
         self, connection: apsw.Connection, clustering: ClusteringKey | None, data: bytes, row: StoredRow | None, *, static: StoredRow | None
     ) -> None:
-        store_row(connection, row_key(self._prefix, clustering), before=row, after=None)
+        replace_row(connection, row_key(self._prefix, clustering), before=row, after=None)
         self._sums.size_bytes -= len(self._slice.partition) + len(clustering or b"") + len(data)
         if not self._table_changes or row is None:
             return
@@ -66,5 +74,4 @@ class Clearing:
         effect = Effect({} if clustering is None else {clustering: None}, None if clustering is None else static, clustering is None)
         revision, reserved = self._revisions.take(connection, self._now_ms)
         self._reserved = max(self._reserved, reserved)
-        for change in changes_of(self._slice.partition, found, effect, revision=revision, now_ms=self._now_ms):
-            put_change(connection, self._slice.space, change)
+        self._changes += changes_of(self._slice.partition, found, effect, revision=revision, now_ms=self._now_ms)

@@ -17,12 +17,10 @@ from headwater.sqlite.queries import fetch_all, fetch_one
 from headwater.tables.engines.sqlite import catalogue
 from headwater.tables.engines.sqlite.keys import partition_prefix, split
 from headwater.tables.engines.sqlite.records import change_of, outcome_of, row_of
-from headwater.tables.model import FOREVER, ClusteringKey, KeyedRow, PartitionKey, SpaceId, StoredRow, Table, Usage
+from headwater.tables.model import FOREVER, NOTHING, ClusteringKey, KeyedRow, PartitionKey, SpaceId, StoredRow, Table, Usage
 from headwater.tables.rows import first_expiry, size_bytes
 from headwater.tables.schema import table_of
 from headwater.tables.showing import RowShower
-
-NOTHING = Usage(0, 0)
 
 _TABLES = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('headwater_format', 'declaration', 'space', 'row')"
 _ROWS = "SELECT key, data FROM row ORDER BY key"
@@ -125,7 +123,8 @@ class _Examination:
             change_of(sequence, at_ms, data)
         for (data,) in self._connection.execute(_OUTCOMES):
             outcome_of(data)
-        return Contents(self._declared, len(spaces), sum(one.rows for one in found.values()), sum(one.size_bytes for one in found.values()))
+        whole = sum(found.values(), NOTHING)
+        return Contents(self._declared, len(spaces), whole.rows, whole.size_bytes)
 
     def _rows(self) -> dict[SpaceId, Usage]:
         """What the rows of each space take; those of spaces that are being emptied are only decoded."""
@@ -134,7 +133,7 @@ class _Examination:
         for (space, partition), rows in groupby(stored, key=lambda one: one[0][:2]):
             here = self._partition(space, partition, [(parts[2], key, data) for parts, key, data in rows])
             if space in self._tables:
-                found[space] = _sum(found.get(space, NOTHING), here)
+                found[space] = found.get(space, NOTHING) + here
                 self._compare(space, partition, here)
         return found
 
@@ -145,7 +144,7 @@ class _Examination:
             assert row is not None
             if space in self._tables:
                 self._show(space, partition, clustering, row)
-            here = _sum(here, Usage(clustering is not None, size_bytes(partition, clustering, data)))
+            here += Usage(clustering is not None, size_bytes(partition, clustering, data))
             expires_s = first_expiry(row)
             if expires_s != FOREVER:
                 self._expiring += 1
@@ -170,7 +169,3 @@ class _Examination:
 
     def _damaged(self, what: str) -> Corrupted:
         return Corrupted(f"{self._name} is damaged: {what}")
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(one.rows + other.rows, one.size_bytes + other.size_bytes)

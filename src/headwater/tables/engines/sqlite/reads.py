@@ -15,6 +15,7 @@ from headwater.tables.engines.sqlite.keys import BEYOND, ROW, partition_of, part
 from headwater.tables.engines.sqlite.records import change_of, row_of
 from headwater.tables.errors import ChangesTrimmed
 from headwater.tables.model import (
+    Change,
     Changes,
     ClusteringKey,
     KeyedRow,
@@ -28,10 +29,12 @@ from headwater.tables.model import (
     Usage,
     Walked,
 )
-from headwater.tables.rows import live
+from headwater.tables.rows import encode_row, live
 
 LOOP_ROWS = 200  # of a slice that is read on the event loop
 LOOP_EXPIRED_ROWS = 200  # that it may pass over
+LOOP_BYTES = 1024 * 1024  # of both, the last one aside; what takes more is read in the background
+CHANGES_BYTES = 1024 * 1024  # of changes that are read at once, on the event loop, the last one aside
 WALK_ROWS = 5_000  # read in one snapshot of a walk
 WALK_BYTES = 4 * 1024 * 1024  # of rows in a page of a walk, the last one aside
 SIZES = 20_000  # read in one snapshot when the largest rows are looked for
@@ -93,15 +96,22 @@ def read_point(connection: apsw.Connection, slice: Slice, *, now_s: int) -> Page
 
 @dataclass(slots=True)
 class _Reading:
-    """Rows of a slice as they are taken out of the statement."""
+    """Rows of a slice as they are taken out of the statement; `is_long`: it has passed over more than `passed_bytes_max`, and ended there.
+
+    Every row of an answer shows the static cells, so they count with each.
+    """
 
     slice: Slice
     now_s: int
+    passed_bytes_max: int | None
     static: StoredRow | None = None
+    static_bytes: int = 0
     rows: list[KeyedRow] = field(default_factory=list)
     last: ClusteringKey | None = None
     passed: int = 0
+    passed_bytes: int = 0
     more: bool = False
+    is_long: bool = False
 
     def take(self, found: Iterable[tuple[bytes, bytes]]) -> None:
         slice, now_s, rows = self.slice, self.now_s, self.rows
@@ -109,23 +119,27 @@ class _Reading:
         taken_bytes = 0
         for key, data in found:
             if key[head] != ROW[0]:
-                self.static = live(row_of(data), now_s)
+                self.static, self.static_bytes = live(row_of(data), now_s), len(data)
                 continue
             if len(rows) == slice.limit or (rows and taken_bytes >= slice.bytes_max):
                 self.more = True
                 return
+            if self.passed_bytes_max is not None and self.passed_bytes > self.passed_bytes_max:
+                self.is_long = True
+                return
             self.last = ClusteringKey(key[head + 1 :])
             self.passed += 1
+            self.passed_bytes += len(data)
             row = live(row_of(data), now_s)
             if row is not None:
                 rows.append(KeyedRow(self.last, row, self.static))
-                taken_bytes += len(data)
+                taken_bytes += len(data) + self.static_bytes
 
 
 def read_slice(connection: apsw.Connection, slice: Slice, *, now_s: int, rows_max: int | None) -> Page | None:
-    """The rows of a slice; None if that takes looking at more than `rows_max` (None: any number)."""
+    """The rows of a slice; None if that takes looking at more than `rows_max` (None: any number), or at many large ones."""
     low, high = bounds(slice)
-    reading = _Reading(slice, now_s)
+    reading = _Reading(slice, now_s, None if rows_max is None else LOOP_BYTES)
     values: tuple[bytes | int, ...] = (low, high, -1 if rows_max is None else rows_max)
     if slice.statics:
         statement = _BACKWARD_STATIC if slice.backwards else _FORWARD_STATIC
@@ -136,6 +150,8 @@ def read_slice(connection: apsw.Connection, slice: Slice, *, now_s: int, rows_ma
         reading.take(cursor)
     if reading.more:
         return Page(reading.rows, reading.last)
+    if reading.is_long:
+        return None
     if rows_max is not None and reading.passed == rows_max:
         return None
     if slice.whole and reading.static is not None and not reading.rows:
@@ -188,19 +204,20 @@ def _walked(connection: apsw.Connection, space: SpaceId, after: Place | None, no
         low = row_key(prefix, clustering) + b"\x00"
         static = _static(connection, prefix, now_s)
         has_row = clustering is None or static is None or _has_row(connection, prefix, now_s)
+        static_bytes = len(encode_row(static)) if static is not None else 0
     with closing(connection.execute(_STREAM, (low, space_prefix(space + 1)))) as cursor:
         for key, data in cursor:
             _, here, clustering = split(key)
             if here != partition:
                 if partition is not None and static is not None and not has_row:
                     yield (partition, None), KeyedRow(None, None, static), static_bytes
-                partition, static, has_row = here, None, False
+                partition, static, has_row, static_bytes = here, None, False, 0
             row = live(row_of(data), now_s)
             if clustering is None:
                 static, static_bytes = row, len(data)
             else:
                 has_row = has_row or row is not None
-                yield (here, clustering), None if row is None else KeyedRow(clustering, row, static), len(data)
+                yield (here, clustering), None if row is None else KeyedRow(clustering, row, static), len(data) + static_bytes
     if partition is not None and static is not None and not has_row:
         yield (partition, None), KeyedRow(None, None, static), static_bytes
 
@@ -214,12 +231,21 @@ def _static(connection: apsw.Connection, prefix: bytes, now_s: int) -> StoredRow
 
 
 def read_changes(connection: apsw.Connection, space: SpaceId, after: int, *, limit: int) -> Changes:
-    """Changes after a position. Raises ChangesTrimmed."""
-    found = fetch_all(connection, _CHANGES, (space, after, limit + 1))
-    if found and after < found[0][0]:
-        raise ChangesTrimmed(f"changes up to position {found[0][0]} have been trimmed; those after it are there", first=found[0][0])
-    page = [change_of(sequence, at_ms, data) for _, sequence, at_ms, data in found[:limit] if sequence is not None]
-    return Changes(page, page[-1].sequence if page else after, len(found) <= limit)
+    """Changes after a position, at most `limit` and none beyond `CHANGES_BYTES`. Raises ChangesTrimmed."""
+    page: list[Change] = []
+    taken_bytes, at_end = 0, True
+    with closing(connection.execute(_CHANGES, (space, after, limit + 1))) as cursor:
+        for trimmed, sequence, at_ms, data in cursor:
+            if after < trimmed:
+                raise ChangesTrimmed(f"changes up to position {trimmed} have been trimmed; those after it are there", first=trimmed)
+            if sequence is None:
+                break
+            if len(page) == limit or taken_bytes >= CHANGES_BYTES:
+                at_end = False
+                break
+            page.append(change_of(sequence, at_ms, data))
+            taken_bytes += len(data)
+    return Changes(page, page[-1].sequence if page else after, at_end)
 
 
 Lost = tuple[int, int]

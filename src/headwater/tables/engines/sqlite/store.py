@@ -4,15 +4,15 @@ A point read and a short slice run on the event loop: they take less than handin
 group commit is what makes them durable. What takes longer is read in the background, in pieces.
 """
 
-import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self
 
 import apsw
 
 from headwater.kernel.clock import Clock
+from headwater.kernel.concurrency import to_its_end
 from headwater.kernel.failpoints import failpoint
 from headwater.kernel.metrics import Metrics
 from headwater.kernel.waiting import Waiters
@@ -25,12 +25,11 @@ from headwater.tables.engines.sqlite.keys import space_prefix
 from headwater.tables.engines.sqlite.together import Writing, write_all, write_one
 from headwater.tables.engines.sqlite.upkeep import Kept, Upkeep
 from headwater.tables.engines.sqlite.writes import Revisions
-from headwater.tables.model import Changes, Declaration, Outcome, Page, PartitionUsage, Place, Slice, SpaceId, Usage, Walked, Write
+from headwater.tables.model import NOTHING, Changes, Declaration, Outcome, Page, PartitionUsage, Place, Slice, SpaceId, Usage, Walked, Write
 
 PAGE_BYTES = 8192  # rows of 1 KiB lie whole in the leaves of the tree
-T = TypeVar("T")
 
-_NOTHING = Page((), None)
+_NO_ROWS = Page((), None)
 
 
 class SqliteTableStore:
@@ -94,20 +93,29 @@ class SqliteTableStore:
         """In the background."""
         return await self.database.read(catalogue.load)
 
-    async def declare(self, declaration: Declaration, *, replaces: int | None) -> Declaration | None:
+    async def declare(self, declaration: Declaration, *, replaces: int | None, ends_streams: bool = False) -> Declaration | None:
         """Compare and set in one transaction."""
-        return await _to_its_end(self._declare(declaration, replaces))
+        return await to_its_end(self._declare(declaration, replaces, ends_streams))
 
-    async def _declare(self, declaration: Declaration, replaces: int | None) -> Declaration | None:
-        stored = await self.database.write(partial(catalogue.declare, declaration=declaration, replaces=replaces))
+    async def _declare(self, declaration: Declaration, replaces: int | None, ends_streams: bool) -> Declaration | None:
+        def declare(connection: apsw.Connection) -> tuple[Declaration | None, int]:
+            stored = catalogue.declare(connection, declaration, replaces)
+            if stored is None or not ends_streams:
+                return stored, 0
+            end, reserved = self._revisions.take(connection, 0)  # a number above all, whatever the clock says
+            catalogue.end_streams(connection, stored, end)
+            return stored, reserved
+
+        stored, reserved = await self.database.write(declare)
         failpoint("tables.declared")
+        self._revisions.confirm(reserved)
         if stored is not None:
             self._present.update(stored.domains.values())
         return stored
 
     async def drop(self, declaration: Declaration, *, domain: str | None) -> bool:
         """Compare and set in one transaction; it makes room, so a full disk does not stop it."""
-        return await _to_its_end(self._drop(declaration, domain))
+        return await to_its_end(self._drop(declaration, domain))
 
     async def _drop(self, declaration: Declaration, domain: str | None) -> bool:
         gone = await self.database.write(partial(catalogue.drop, declaration=declaration, domain=domain), frees_space=True)
@@ -122,7 +130,7 @@ class SqliteTableStore:
     async def read(self, slice: Slice, *, now_s: int) -> Page:
         """On the calling thread, unless the slice is long or much of it has expired."""
         if slice.space not in self._present:
-            return _NOTHING
+            return _NO_ROWS
         page = None
         if slice.point or slice.limit <= reads.LOOP_ROWS:
             try:  # without `translated`, which costs as much as the search
@@ -151,7 +159,7 @@ class SqliteTableStore:
     async def usage(self, space: SpaceId) -> Usage:
         """One search, on the calling thread."""
         if space not in self._present:
-            return Usage(0, 0)
+            return NOTHING
         with translated(self._reader):
             return reads.read_usage(self._reader, space)
 
@@ -175,7 +183,7 @@ class SqliteTableStore:
     async def write(self, write: Write, *, now_ms: int) -> Outcome:
         """In one transaction with its changes."""
         if write.table.options.changes:  # whoever waits for changes is woken also if the caller is not there any more
-            return await _to_its_end(self._write(write, now_ms))
+            return await to_its_end(self._write(write, now_ms))
         return await self._write(write, now_ms)
 
     async def _write(self, write: Write, now_ms: int) -> Outcome:
@@ -191,13 +199,13 @@ class SqliteTableStore:
             self._waiters.wake((write.space,))
         return outcome
 
-    async def clear(self, slice: Slice, *, table_changes: bool, now_ms: int) -> tuple[int, bool]:
+    async def clear(self, slice: Slice, *, epoch: int, table_changes: bool, now_ms: int) -> tuple[int, bool]:
         """In one transaction; it makes room, so a full disk does not stop it."""
-        return await _to_its_end(self._clear(slice, table_changes, now_ms))
+        return await to_its_end(self._clear(slice, epoch, table_changes, now_ms))
 
-    async def _clear(self, slice: Slice, table_changes: bool, now_ms: int) -> tuple[int, bool]:
+    async def _clear(self, slice: Slice, epoch: int, table_changes: bool, now_ms: int) -> tuple[int, bool]:
         def clear(connection: apsw.Connection) -> tuple[int, bool, int]:  # may run twice, each time from the beginning
-            return Clearing(slice, self._revisions, table_changes=table_changes, now_ms=now_ms)(connection)
+            return Clearing(slice, self._revisions, epoch=epoch, table_changes=table_changes, now_ms=now_ms)(connection)
 
         deleted, complete, reserved = await self.database.write(clear, frees_space=True)
         failpoint("tables.cleared")
@@ -229,8 +237,3 @@ class SqliteTableStore:
         """In one transaction."""
         kept = Kept(now_ms, now_ms - changes_kept_ms, now_ms - write_ids_kept_ms)
         return await self.database.write(partial(self._upkeep.reclaim, kept=kept, limit=limit), frees_space=True)
-
-
-async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """Do `work` whatever becomes of the caller: what it notes afterwards must not be missing."""
-    return await asyncio.shield(asyncio.ensure_future(work))

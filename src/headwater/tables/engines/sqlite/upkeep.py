@@ -7,7 +7,7 @@ import apsw
 from headwater.sqlite.queries import fetch_all, fetch_one
 from headwater.tables.engines.sqlite.keys import partition_prefix, space_prefix, split
 from headwater.tables.engines.sqlite.records import row_of
-from headwater.tables.engines.sqlite.writes import Sums, count, count_partition, store_row
+from headwater.tables.engines.sqlite.writes import Sums, count, count_known_partition, replace_row
 from headwater.tables.model import SpaceId
 from headwater.tables.rows import encode_row, live
 
@@ -26,7 +26,7 @@ _EMPTY_CHANGES = "DELETE FROM change WHERE space = ?1 AND sequence IN (SELECT se
 _NEXT_STREAM = "SELECT space FROM change WHERE space > ? ORDER BY space LIMIT 1"
 _OLDEST = "SELECT sequence, at_ms FROM change WHERE space = ? ORDER BY sequence LIMIT ?"
 _TRIM = "DELETE FROM change WHERE space = ? AND sequence <= ?"
-_TRIMMED = "UPDATE space SET trimmed = ?2 WHERE id = ?1"
+_TRIMMED = "UPDATE space SET trimmed = max(trimmed, ?2) WHERE id = ?1"
 _FORGET_OUTCOMES = "DELETE FROM outcome WHERE key IN (SELECT key FROM outcome WHERE at_ms < ? ORDER BY at_ms, key LIMIT ?)"
 
 
@@ -97,12 +97,12 @@ def _expire(connection: apsw.Connection, now_s: int, limit: int) -> int:
         assert found is not None, f"{at_s} stands for a row that is not there"
         row = row_of(found[0])
         kept = live(row, now_s)
-        store_row(connection, key, before=row, after=kept)
+        replace_row(connection, key, before=row, after=kept)
         space, partition, clustering = split(key)
         key_bytes = len(partition) + len(clustering or b"")
         sums = Sums(0, len(encode_row(kept)) - len(found[0])) if kept else Sums(-(clustering is not None), -key_bytes - len(found[0]))
         count(connection, space, sums)
-        count_partition(connection, partition_prefix(space, partition), sums, known=True)
+        count_known_partition(connection, partition_prefix(space, partition), sums)
     return len(due)
 
 
@@ -111,7 +111,7 @@ def _empty(connection: apsw.Connection, space: SpaceId, limit: int) -> int:
     low, high = space_prefix(space), space_prefix(space + 1)
     found = fetch_all(connection, _ROWS, (low, high, limit))
     for key, data in found:
-        store_row(connection, key, before=row_of(data), after=None)
+        replace_row(connection, key, before=row_of(data), after=None)
     done = len(found)
     for statement in _EMPTY:
         if done < limit:

@@ -1,4 +1,4 @@
-"""What is done in the writer thread, inside one transaction: a row stored, what it takes counted, its change noted, its revision given.
+"""What is done in the writer thread, inside one transaction: a row stored, what it takes counted, its revision given.
 
 Writes of clients are carried out many at once: see `headwater.tables.engines.sqlite.together`.
 """
@@ -7,26 +7,19 @@ from dataclasses import dataclass
 
 import apsw
 
-from headwater.sqlite.queries import fetch_all
-from headwater.tables.engines.sqlite.records import encode_change
-from headwater.tables.model import FOREVER, Change, Revision, SpaceId, StoredRow, Usage
+from headwater.sqlite.queries import fetch_one
+from headwater.tables.model import FOREVER, Revision, SpaceId, StoredRow
 from headwater.tables.rows import encode_row, first_expiry
 
 RESERVED_US = 60_000_000
 
-_INSERT_ROW = "INSERT INTO row (key, data) VALUES (?, ?)"
 _UPDATE_ROW = "UPDATE row SET data = ?2 WHERE key = ?1"
 _DELETE_ROW = "DELETE FROM row WHERE key = ?"
 _INSERT_EXPIRY = "INSERT OR IGNORE INTO expiry (at_s, key) VALUES (?, ?)"
 _DELETE_EXPIRY = "DELETE FROM expiry WHERE at_s = ? AND key = ?"
-_COUNT_SPACE = "UPDATE space SET rows = rows + ?, bytes = bytes + ? WHERE id = ? RETURNING rows, bytes"
-_COUNT_PARTITION = """
-    INSERT INTO partition (key, rows, bytes) VALUES (?, ?, ?)
-    ON CONFLICT (key) DO UPDATE SET rows = rows + excluded.rows, bytes = bytes + excluded.bytes RETURNING bytes
-"""
-_COUNT_KNOWN_PARTITION = "UPDATE partition SET rows = rows + ?2, bytes = bytes + ?3 WHERE key = ?1 RETURNING bytes"
+_COUNT_SPACE = "UPDATE space SET rows = rows + ?, bytes = bytes + ? WHERE id = ?"
+_COUNT_PARTITION = "UPDATE partition SET rows = rows + ?2, bytes = bytes + ?3 WHERE key = ?1 RETURNING bytes"
 _DELETE_PARTITION = "DELETE FROM partition WHERE key = ?"
-_INSERT_CHANGE = "INSERT INTO change (space, sequence, at_ms, data) VALUES (?, ?, ?, ?)"
 _RESERVE = "UPDATE counter SET value = max(value, ?) WHERE name = 'revision'"
 
 
@@ -71,15 +64,13 @@ class Sums:
 # One row
 
 
-def store_row(connection: apsw.Connection, key: bytes, *, before: StoredRow | None, after: StoredRow | None) -> int:
-    """Put a row in the place of another, or take it away; returns the bytes of the new one as stored."""
-    data = b"" if after is None else encode_row(after)
-    if after is not None:
-        connection.execute(_INSERT_ROW if before is None else _UPDATE_ROW, (key, data))
-    elif before is not None:
+def replace_row(connection: apsw.Connection, key: bytes, *, before: StoredRow | None, after: StoredRow | None) -> None:
+    """Put less of a row in the place of what is stored, or take it away."""
+    if after is None:
         connection.execute(_DELETE_ROW, (key,))
+    else:
+        connection.execute(_UPDATE_ROW, (key, encode_row(after)))
     store_expiry(connection, key, before=before, after=after)
-    return len(data)
 
 
 def store_expiry(connection: apsw.Connection, key: bytes, *, before: StoredRow | None, after: StoredRow | None) -> None:
@@ -92,20 +83,13 @@ def store_expiry(connection: apsw.Connection, key: bytes, *, before: StoredRow |
             connection.execute(_INSERT_EXPIRY, (becomes, key))
 
 
-def count(connection: apsw.Connection, space: SpaceId, sums: Sums) -> Usage:
-    """Add to what a space takes; says what it takes then."""
-    rows, size_bytes = fetch_all(connection, _COUNT_SPACE, (sums.rows, sums.size_bytes, space))[0]
-    return Usage(rows, size_bytes)
+def count(connection: apsw.Connection, space: SpaceId, sums: Sums) -> None:
+    """Add to what a space takes."""
+    connection.execute(_COUNT_SPACE, (sums.rows, sums.size_bytes, space))
 
 
-def count_partition(connection: apsw.Connection, prefix: bytes, sums: Sums, *, known: bool = False) -> int:
-    """Add to what a partition takes; says what it takes then. `known`: only if it is counted at all."""
-    counted = fetch_all(connection, _COUNT_KNOWN_PARTITION if known else _COUNT_PARTITION, (prefix, sums.rows, sums.size_bytes))
-    if counted and not counted[0][0]:
+def count_known_partition(connection: apsw.Connection, prefix: bytes, sums: Sums) -> None:
+    """Add to what a partition takes, if it is counted at all: where every partition is one row, it is not."""
+    counted = fetch_one(connection, _COUNT_PARTITION, (prefix, sums.rows, sums.size_bytes))
+    if counted == (0,):
         connection.execute(_DELETE_PARTITION, (prefix,))
-    return int(counted[0][0]) if counted else 0
-
-
-def put_change(connection: apsw.Connection, space: SpaceId, change: Change) -> None:
-    """Add to the change stream of a space."""
-    connection.execute(_INSERT_CHANGE, (space, change.sequence, change.at_ms, encode_change(change)))

@@ -44,14 +44,15 @@ CREATE TABLE expiry (
     PRIMARY KEY (at_s, key)
 ) STRICT, WITHOUT ROWID;
 
--- The change streams, written with what they tell of.
+-- The change streams, written with what they tell of. Not WITHOUT ROWID, nor are outcomes: a search in such a table reads every large value
+-- that it compares its key with from one end to the other, which others then wait for.
 CREATE TABLE change (
     space INTEGER NOT NULL,
     sequence INTEGER NOT NULL,
     at_ms INTEGER NOT NULL,
     data BLOB NOT NULL,
     PRIMARY KEY (space, sequence)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 -- What came of writes with a `write_id`.
 CREATE TABLE outcome (
@@ -59,7 +60,7 @@ CREATE TABLE outcome (
     at_ms INTEGER NOT NULL,
     digest BLOB NOT NULL,
     data BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX outcome_by_age ON outcome (at_ms, key);
 
 -- Numbers that are never given twice: `revision` is above every revision and sequence given so far, `epoch` is the last one given.
