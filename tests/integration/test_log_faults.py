@@ -1,7 +1,6 @@
 """A disk that is full, fails or lies, and a process that is killed: what is answered stays, what is damaged is never served."""
 
 import asyncio
-import contextlib
 import os
 import re
 import signal
@@ -48,30 +47,16 @@ async def _fill(log: SqliteLog, size: int) -> list[Position]:
     raise AssertionError("the disk never fills")
 
 
-async def _use_up(log: SqliteLog) -> None:
-    """Write until not even one page fits: what failed before has left room behind in the write-ahead log."""
-    for _ in range(100):
-        with contextlib.suppress(StorageFull):
-            await _append(log, b"v")
-        if await log.not_writable() is not None:
-            return
-    raise AssertionError("the disk never fills")
-
-
 class FullDisk:
-    """A log on a disk with a quota of its own.
+    """A log on a disk with a quota of its own."""
 
-    Unless `copies`, its write-ahead log fills the disk before it is ever copied, so that no room is ever left in it.
-    """
-
-    def __init__(self, directory: Path, *, ballast_bytes: int = 256 * KIB, copies: bool = True) -> None:
+    def __init__(self, directory: Path, *, ballast_bytes: int = 256 * KIB) -> None:
         self.clock = ManualClock()
         self.metrics: Metrics = new_metrics()
         self.disk = Disk(directory, quota_bytes=1_500 * KIB)
         self._vfs = FaultVfs(self.disk)
         self._directory = directory
         self._ballast_bytes = ballast_bytes
-        self._wal_bytes_max = 64 * KIB if copies else 64 * KIB * KIB
 
     async def open(self) -> SqliteLog:
         log = await open_log(
@@ -80,7 +65,6 @@ class FullDisk:
             metrics=self.metrics,
             clock=self.clock,
             ballast_bytes=self._ballast_bytes,
-            wal_bytes_max=self._wal_bytes_max,
         )
         await log.declare(STREAMS)
         return log
@@ -139,12 +123,11 @@ def test_trimming_makes_space_on_a_full_disk(tmp_path: Path, run: Callable[..., 
 
 def test_a_full_disk_is_said_so_for_as_long_as_it_is_full(tmp_path: Path, run: Callable[..., object]) -> None:
     async def scenario() -> None:
-        full = FullDisk(tmp_path, copies=False)
+        full = FullDisk(tmp_path)
         log = await full.open()
         assert await log.not_writable() is None
         await _fill(log, 4 * KIB)
         full.disk.quota_bytes = 0
-        await _use_up(log)
         for _ in range(2):
             assert await log.not_writable() == "the disk is full"
         full.disk.quota_bytes = None
@@ -179,15 +162,13 @@ def test_without_ballast_trimming_fails_on_a_full_disk(tmp_path: Path, run: Call
     """What the ballast is for: the test above would fail without it."""
 
     async def scenario() -> None:
-        full = FullDisk(tmp_path, ballast_bytes=0, copies=False)
+        full = FullDisk(tmp_path, ballast_bytes=0)
         log = await full.open()
         answered = await _fill(log, 4 * KIB)
         full.disk.quota_bytes = 0
-        await _use_up(log)
         with pytest.raises(StorageFull):
             await log.trim(NOTES, answered[len(answered) // 2].offset)
-        kept = [record.position for record in await read_all(log, NOTES)]
-        assert kept[: len(answered)] == answered, "a trim that failed removed nothing"
+        assert [record.position for record in await read_all(log, NOTES)] == answered, "a trim that failed removed nothing"
         full.disk.quota_bytes = None
         await log.close()
 
@@ -256,10 +237,7 @@ def test_a_failed_sync_ends_the_process_and_is_never_retried(tmp_path: Path, run
         ended: list[int] = []
         disk = Disk(tmp_path)
         vfs = FaultVfs(disk)
-        # Here, unlike in life, a copy of the log that is under way goes on after the process has ended: so there is none beside a commit.
-        wal_bytes_max = 64 * KIB * (KIB if file_suffix == "-wal" else 1)
-        platform = Platform(vfs=vfs.vfs_name, exit_process=ended.append)
-        log = await open_log(tmp_path, platform=platform, wal_bytes_max=wal_bytes_max)
+        log = await open_log(tmp_path, platform=Platform(vfs=vfs.vfs_name, exit_process=ended.append))
         await log.declare(STREAMS)
         disk.fail(Operation.SYNC, file_suffix=file_suffix)
         with pytest.raises((OutcomeUnknown, Unavailable)):

@@ -189,7 +189,7 @@ def test_the_journal_knows_what_is_durable(tmp_path: Path) -> None:
 
 
 async def _one_append(directory: Path, vfs: FaultVfs) -> int:
-    log = await open_log(directory, platform=Platform(vfs=vfs.vfs_name), wal_bytes_max=64 * 2**20)  # no copy of the log beside it
+    log = await open_log(directory, platform=Platform(vfs=vfs.vfs_name))
     await log.declare(STREAMS)
     await log.append([NewRecord("notes", b"v", 1)])
     answered_at = len(vfs.disk.journal)

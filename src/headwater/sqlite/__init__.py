@@ -2,7 +2,6 @@
 
 database        one file: what an engine opens, reads from and writes to
 writer          its writer thread: what waits becomes one durable transaction; `scheduling` lets it have the interpreter
-copier          copies the write-ahead log into the database beside the writer
 connections     every setting that durability rests on
 migrations      the format of a file
 copying         copies of a file, taken while it is written to, and put in its place

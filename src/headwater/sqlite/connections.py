@@ -11,8 +11,6 @@ from headwater.sqlite.config import StorageConfig
 SYNCHRONOUS = "FULL"  # an fsync of the write-ahead log in every commit
 BUSY_TIMEOUT_MS = 5_000
 STATEMENTS_CACHED = 100
-WAL_GROWTH_MAX = 2
-"""To how many times its configured size the write-ahead log may grow while it is copied."""
 
 
 def open_writer(path: Path, *, config: StorageConfig, vfs: str | None, page_bytes: int | None = None) -> apsw.Connection:
@@ -32,7 +30,7 @@ def open_writer(path: Path, *, config: StorageConfig, vfs: str | None, page_byte
     connection.pragma("foreign_keys", True)
     distrust_schema(connection)
     connection.pragma("cache_size", -(config.writer_cache_bytes // 1024))
-    connection.pragma("journal_size_limit", WAL_GROWTH_MAX * int(config.wal_bytes_max))
+    connection.pragma("journal_size_limit", int(config.wal_bytes_max))
     connection.wal_autocheckpoint(0)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     return connection

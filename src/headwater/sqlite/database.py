@@ -137,16 +137,7 @@ class Database:
             _prepare, path, migrations, config=config, platform=platform, ballast=ballast, now_ms=clock.now_ms(), page_bytes=page_bytes
         )
         connection = await asyncio.to_thread(prepare)
-        writer = Writer(
-            connection,
-            name=name,
-            config=config,
-            metrics=metrics,
-            clock=clock,
-            platform=platform,
-            ballast=ballast,
-            open_another=partial(open_writer, path, config=config, vfs=platform.vfs),
-        )
+        writer = Writer(connection, name=name, config=config, metrics=metrics, clock=clock, platform=platform, ballast=ballast)
         return cls(path, writer=writer, reader=open_another(), open_another=open_another, waiting_max=config.waiting_writes_max)
 
     @property

@@ -24,8 +24,6 @@ from headwater.kernel.metrics import Metrics
 from headwater.sqlite import metrics as m
 from headwater.sqlite.ballast import Allocate, Ballast
 from headwater.sqlite.config import StorageConfig
-from headwater.sqlite.connections import WAL_GROWTH_MAX
-from headwater.sqlite.copier import Copier
 from headwater.sqlite.errors import is_failed_sync, translate
 
 logger = structlog.get_logger(__name__)
@@ -34,7 +32,6 @@ EXIT_STATUS = 70  # EX_SOFTWARE of sysexits.h
 GROUP_SECONDS_MAX = 0.02
 TOGETHER_MAX = 64
 BALLAST_RETRY_S = 1.0
-REST_PAGES_MAX = 64
 
 Work = Callable[..., Any]
 WorkForAll = Callable[[apsw.Connection, Sequence[Any]], Sequence[Any] | None]
@@ -94,7 +91,6 @@ class Writer:
         clock: Clock,
         platform: Platform,
         ballast: Ballast,
-        open_another: Callable[[], apsw.Connection],
     ) -> None:
         self._connection = connection
         self._name = name
@@ -112,7 +108,6 @@ class Writer:
         self._full = False
         self._ended = False
         self._wal_pages = 0
-        self._copier = Copier(open_another, name=name, end_process=self._end_process)
         self._page_bytes = int(connection.pragma("page_size"))
         self._thread = threading.Thread(target=self._run, name=f"sqlite-{name}", daemon=True)
 
@@ -151,7 +146,6 @@ class Writer:
             logger.exception("sqlite_writer_failed", database=self._name)
             with suppress(_Stopped):
                 self._end_process()
-        self._copier.close()
         self._connection.close()
         self._ended = True
         self._refuse_rest()
@@ -177,7 +171,8 @@ class Writer:
                 self._answer(group)
                 raise
             self._answer(group)
-            self._tend_wal()
+            if self._wal_pages * self._page_bytes >= self._config.wal_bytes_max:
+                self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def _wait(self) -> bool:
         """Wait until there is something to write; False when all is done that was handed in before the end."""
@@ -314,9 +309,7 @@ class Writer:
                 item.result, item.error = None, self._known(error)
         if not isinstance(translate(error, self._connection), StorageFull):
             return
-        if not self._full:
-            self._enter_full()
-            self._tend_wal()  # what was left to the copier may be the room that is missing
+        self._enter_full()
         if any(item.frees_space for item in group) and self._ballast.held and self._config.ballast_bytes:
             self._retry_with_ballast([item for item in group if item.frees_space])
 
@@ -380,32 +373,8 @@ class Writer:
         self._wal_pages = pages
         return apsw.SQLITE_OK
 
-    def _tend_wal(self) -> None:
-        """From its size on have the log copied beside the writes, until the rest is short; that is copied here.
-
-        Not earlier: on a full disk room in the log's file is all that there is. There, and at twice the size, all is copied here.
-        """
-        size, size_max = self._wal_pages * self._page_bytes, int(self._config.wal_bytes_max)
-        if size < size_max:
-            if not self._copier.is_idle:  # the last commit found everything copied and has begun the log anew
-                self._copier.finish()
-        elif self._full or size >= WAL_GROWTH_MAX * size_max or not self._is_copied_beside():
-            self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
-
-    def _is_copied_beside(self) -> bool:
-        """Whether there is, for now, more to copy than the short rest for the writer, or it is being copied already."""
-        copied = self._copier.copied_pages
-        if copied is None and not self._copier.is_idle:
-            return True  # under way; or it has failed, and is tried here at twice the size
-        if copied is not None and self._wal_pages - copied <= REST_PAGES_MAX:
-            return False
-        self._metrics.set(m.WAL_BYTES, self._wal_pages * self._page_bytes, database=self._name)
-        self._copier.begin()
-        return True
-
     def _checkpoint(self, mode: int) -> None:
         """Copy the write-ahead log into the database, so that the next commit starts it anew. A full disk leaves it for later."""
-        self._copier.finish()  # while another connection copies, this one may not
         try:
             pages, copied = self._connection.wal_checkpoint(mode=mode)
         except apsw.Error as error:
