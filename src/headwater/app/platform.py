@@ -27,6 +27,7 @@ from headwater.app.tls import credentials_of, listener_of, use_credentials
 from headwater.http.application import application
 from headwater.http.auth import Authenticator, Clients, demand_clients
 from headwater.http.certificates import Credentials
+from headwater.http.config import parse_listen
 from headwater.http.listening import Listener
 from headwater.kernel.clock import Clock
 from headwater.kernel.concurrency import run_until
@@ -147,8 +148,9 @@ class Platform:
         try:
             config = configuration.reload()
             callers = [callers_of(listener.app.role, config) for listener in self._listening]
-            for listener, found_callers in zip(self._listening, callers, strict=True):  # what is bound stays bound until the next start
-                demand_clients(listener.host, found_callers)
+            for role, listen in self.config.listens().items():  # what is bound stays bound until the next start
+                if role != SESSIONS:  # which have clients and a process of their own
+                    demand_clients(parse_listen(listen)[0], callers_of(role, config))
             credentials = credentials_of(config.http, clock=self.clock, where=HTTP_SECTION)
         except HeadwaterError as error:
             self.metrics.inc(RELOADS, result="refused")
