@@ -19,7 +19,7 @@ import pytest
 from tests.acceptance.platform_process import eventually
 from tests.acceptance.sessions_process import COMMAND, STOP_MAX_S, SessionsProcess, environment
 
-OTHER_SERVICES = ("log", "events", "propagation", "purging", "mediawiki", "console")
+OTHER_SERVICES = ("log", "events", "propagation", "purging", "tables", "mediawiki", "console")
 _DUMPS_MODULES = """
 import atexit, json, os, sys
 atexit.register(lambda: open(os.environ["MODULES_FILE"], "w").write(json.dumps(sorted(sys.modules))))
@@ -192,7 +192,7 @@ def runs(pid: int) -> bool:
 
 def test_up_keeps_sessions_in_a_process_of_its_own(tmp_path: pathlib.Path) -> None:
     with up(tmp_path) as (process, roles):
-        assert set(roles) == {"events", "propagation", "purging", "console", "sessions"}
+        assert set(roles) == {"events", "propagation", "purging", "tables", "console", "sessions"}
         first = child_of(process.pid)
         assert first is not None
         assert (tmp_path / "headwater-data" / "sessions" / "keys" / "1.key").exists()

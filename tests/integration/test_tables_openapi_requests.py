@@ -182,7 +182,7 @@ def _ask_everything(asker: Asker, requests: int) -> None:
                 left.remove((operation, mode))
         round_ += 1
     answered = {status for _, status in asker.statuses}
-    assert {200, 201, 204, 400, 404, 409, 412, 422} <= answered, asker.statuses
+    assert {200, 201, 400, 404, 422} <= answered and answered & {409, 412}, asker.statuses
 
 
 def test_every_answer_is_as_described(asker: Asker) -> None:

@@ -51,6 +51,10 @@ def sound(draw: st.DrawFn) -> dict[str, Any]:
     return {"version": draw(st.integers(1, 9)), "attributes": {"k": "string", "r": "int"} | kinds, "index": index, "options": options}
 
 
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 @st.composite
 def damaged(draw: st.DrawFn) -> dict[str, Any]:
     """A sound schema with something wrong or odd at one or two places."""
@@ -59,8 +63,8 @@ def damaged(draw: st.DrawFn) -> dict[str, Any]:
         match draw(st.integers(0, 5)):
             case 0 if isinstance(schema["attributes"], dict):
                 schema["attributes"][draw(NAMES)] = draw(TYPES | JUNK)
-            case 1 if isinstance(schema["index"], list):
-                element = draw(st.sampled_from(schema["index"]))
+            case 1 if elements := [one for one in _listed(schema["index"]) if isinstance(one, dict)]:
+                element = draw(st.sampled_from(elements))
                 element[draw(st.sampled_from(["attribute", "type", "order", "x"]))] = draw(NAMES | JUNK)
             case 2 if isinstance(schema["options"], dict):
                 schema["options"][draw(st.sampled_from([*OPTIONS, "unknown"]))] = draw(JUNK)
