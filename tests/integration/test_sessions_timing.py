@@ -187,15 +187,20 @@ def test_misses_take_the_same_time(kind: str, engine: str, samples: int, tmp_pat
     assert abs(t) < T_MAX
 
 
+def is_caught(answer: Answer, one: Sequence[tuple[str, str]], other: Sequence[tuple[str, str]]) -> bool:
+    """Whether a difference is found. A noisy machine may hide it, so it is looked for up to five times."""
+    return any(abs(compare(answer, one, other, samples=5_000)[0]) > T_MAX for _ in range(5))
+
+
 def test_a_check_that_stops_at_the_first_difference_is_caught() -> None:
-    callers = Callers(CONFIG)
-    known = "Bearer first"
+    callers, same = Callers(CONFIG), "first" * 40
+    known = f"Bearer {same}t"
 
     def careless(asked: Request) -> bool:
         callers.caller(asked)
         return all(one == other for one, other in zip(asked.headers["authorization"], known, strict=True))
 
-    assert abs(compare(careless, asked_by("firsu"), asked_by("xirst"), samples=5_000)[0]) > T_MAX
+    assert is_caught(careless, asked_by(f"{same}u"), asked_by(f"x{same}"))
 
 
 def test_a_look_up_that_opens_only_what_is_there_is_caught(tmp_path: Path) -> None:
@@ -205,10 +210,10 @@ def test_a_look_up_that_opens_only_what_is_there_is_caught(tmp_path: Path) -> No
                 super()._open(found, row, header, is_genuine=is_genuine, is_new=is_new)
             found.standing = Standing.GONE
 
-    async def measured() -> tuple[float, float]:
+    async def measured() -> bool:
         async with place_of("memory", tmp_path) as place:
             await prepare(place)
             place.service._finder.__class__ = Hasty
-            return compare(place.answer, asked_by("first"), asked_by("first", "expired"), samples=5_000)
+            return is_caught(place.answer, asked_by("first"), asked_by("first", "expired"))
 
-    assert abs(asyncio.run(measured())[0]) > T_MAX
+    assert asyncio.run(measured())
