@@ -116,6 +116,13 @@ def test_clients_that_one_caller_could_be_are_refused(other: ClientConfig, reaso
         Clients((WIKI, other))
 
 
+@pytest.mark.parametrize("kind", [ClientConfig, SessionClientConfig, TableClientConfig])
+@pytest.mark.parametrize("name", ["", "anonymous", "Wiki", "a wiki", "-wiki", "w" * 65])
+def test_the_name_of_a_client_fits_logs_and_is_nobody_elses(kind: type[msgspec.Struct], name: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match="a client's name is"):
+        msgspec.convert({"name": name, "certificate_names": ["wiki.example"], "grants": {} if kind is not ClientConfig else []}, kind)
+
+
 def test_names_at_a_listener_that_asks_for_none_are_refused() -> None:
     for http in (HttpLimits(), HttpLimits(tls=TLS)):
         with pytest.raises(InvalidConfig, match="nobody is asked") as refused:

@@ -56,10 +56,8 @@ class Clients:
             (bytes.fromhex(client.token_sha256), number) for number, client in enumerate(clients) if client.token_sha256 is not None
         ]
         self._names = Names((name, number) for number, client in enumerate(clients) for name in client.certificate_names)
-        if len({client.name for client in clients}) < len(clients):
-            raise InvalidConfig("two clients have the same name", where="clients")
         try:
-            check_distinct([(client.token_sha256, client.certificate_names) for client in clients])
+            check_distinct(clients)
         except ValueError as error:
             raise InvalidConfig(str(error), where="clients") from error
 

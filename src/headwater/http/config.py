@@ -11,6 +11,7 @@ from headwater.kernel.config import Bytes, Seconds, Section, doc
 from headwater.kernel.errors import InvalidConfig
 
 _SHA256_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+_CLIENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:[!-~]{1,2000}")
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})")
@@ -89,48 +90,53 @@ class HttpLimits(Section, frozen=True):
 
 _SHA256_PATTERN = "^[0-9a-fA-F]{64}$"
 Sha256 = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": _SHA256_PATTERN})]
-"""Held to its pattern by `check_credentials`, which can say how such a hash is made."""
+"""Held to its pattern by `Credentials`, which can say how such a hash is made."""
 
 
-def check_credentials(client: str, token_sha256: str | None, names: Sequence[str]) -> None:
-    """Refuse a client that nobody could be, or anybody. Raises ValueError."""
-    if token_sha256 is None and not names:
-        raise ValueError(f"client {client} has neither token_sha256 nor certificate_names, so nobody can be it")
-    if token_sha256 is not None and not re.fullmatch(_SHA256_PATTERN, token_sha256):
-        raise ValueError(f"token_sha256 of client {client} is not what `printf %s TOKEN | sha256sum` prints: 64 hexadecimal digits")
-    if token_sha256 is not None and token_sha256.lower() == _SHA256_OF_NOTHING:
-        raise ValueError(f"the token of client {client} is empty")
-    for name in names:
-        if certificate_name(name) != name:
-            raise ValueError(f"client {client}: {name!r} is neither a DNS name in lower case nor a URI")
+class Credentials(Section, frozen=True):
+    """How a program that may call is known: it sends its token, or shows a certificate with one of its names."""
 
-
-def check_distinct(clients: Sequence[tuple[str | None, Sequence[str]]]) -> None:
-    """Refuse two clients that one caller could be, given the hash of the token and the names of each. Raises ValueError."""
-    tokens = [token.lower() for token, _ in clients if token is not None]
-    if len(set(tokens)) < len(tokens):
-        raise ValueError("two clients have the same token")
-    names = [name for _, own in clients for name in set(own)]
-    if len(set(names)) < len(names):
-        raise ValueError("two clients have the same certificate name")
-
-
-class ClientConfig(Section, frozen=True):
-    """A caller who may use the API: who sends its token, or shows a certificate with one of its names."""
-
-    name: Annotated[str, doc("Name in logs and metrics.")]
-    token_sha256: Annotated[Sha256 | None, doc("SHA-256 of the bearer token, in hexadecimal.")] = None
+    name: Annotated[str, doc("Its name in logs and metrics: 1 to 64 of `[a-z0-9_-]`.")]
+    token_sha256: Annotated[Sha256 | None, doc("SHA-256 of its bearer token, in hexadecimal.")] = None
     certificate_names: Annotated[
         tuple[str, ...], doc("Names by which its certificate knows it: DNS names, or URIs such as `spiffe://farm/wiki`.")
     ] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a client that nobody could be, or anybody."""
+        if _CLIENT_NAME.fullmatch(self.name) is None or self.name == "anonymous":
+            raise ValueError("a client's name is 1 to 64 of a-z, 0-9, _ and -, and not anonymous, which is nobody's")
+        token = self.token_sha256
+        if token is None and not self.certificate_names:
+            raise ValueError(f"client {self.name} has neither token_sha256 nor certificate_names, so nobody can be it")
+        if token is not None and not re.fullmatch(_SHA256_PATTERN, token):
+            raise ValueError(f"token_sha256 of client {self.name} is not what `printf %s TOKEN | sha256sum` prints: 64 hexadecimal digits")
+        if token is not None and token.lower() == _SHA256_OF_NOTHING:
+            raise ValueError(f"the token of client {self.name} is empty")
+        for name in self.certificate_names:
+            if certificate_name(name) != name:
+                raise ValueError(f"client {self.name}: {name!r} is neither a DNS name in lower case nor a URI")
+
+
+class ClientConfig(Credentials, frozen=True):
+    """A caller who may use the API."""
+
     grants: Annotated[tuple[str, ...], doc("Permissions such as `events:write`; `*` is all.")] = ()
     domains: Annotated[
         tuple[str, ...],
         doc("Values of `meta.domain` of which it may post events; without any, all. Name those of the wiki that has the token."),
     ] = ()
 
-    def __post_init__(self) -> None:
-        check_credentials(self.name, self.token_sha256, self.certificate_names)
+
+def check_distinct(clients: Sequence[Credentials]) -> None:
+    """Refuse two clients that one caller could be, or that nobody could tell apart in a log. Raises ValueError."""
+    for what, known in (
+        ("name", [client.name for client in clients]),
+        ("token", [client.token_sha256.lower() for client in clients if client.token_sha256 is not None]),
+        ("certificate name", [name for client in clients for name in set(client.certificate_names)]),
+    ):
+        if len(set(known)) < len(known):
+            raise ValueError(f"two clients have the same {what}")
 
 
 def certificate_name(text: str) -> str | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from headwater.http.config import HttpLimits, Sha256, check_credentials, check_distinct, parse_listen
+from headwater.http.config import Credentials, HttpLimits, check_distinct, parse_listen
 from headwater.kernel.config import Bytes, Seconds, Section, doc
 from headwater.kernel.errors import InvalidConfig
 from headwater.sessions.model import SUBJECT_BYTES_MAX, KeyEntropy, Policy
@@ -91,21 +91,10 @@ class NamespaceConfig(Section, frozen=True):
         )
 
 
-class SessionClientConfig(Section, frozen=True):
-    """A program that may call: who sends its token, or shows a certificate with one of its names."""
+class SessionClientConfig(Credentials, frozen=True, kw_only=True):
+    """A program that may call."""
 
-    name: Annotated[str, doc("Its name in logs and metrics: `[a-z0-9_-]`.")]
     grants: Annotated[dict[str, tuple[Verb, ...]], doc("What it may do, by namespace; `*` is every namespace.")]
-    token_sha256: Annotated[Sha256 | None, doc("SHA-256 of its bearer token, in hexadecimal.")] = None
-    certificate_names: Annotated[
-        tuple[str, ...], doc("Names by which its certificate knows it: DNS names, or URIs such as `spiffe://farm/wiki`.")
-    ] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse what could never work."""
-        if _NAME.fullmatch(self.name) is None or self.name == "anonymous":
-            raise ValueError("a client's name is 1 to 64 of a-z, 0-9, _ and -, and not anonymous, which is nobody's")
-        check_credentials(self.name, self.token_sha256, self.certificate_names)
 
 
 class SessionHttpLimits(HttpLimits, frozen=True):
@@ -243,9 +232,7 @@ def _check_bases(bases: Mapping[str, str]) -> None:
 
 
 def _check_clients(clients: tuple[SessionClientConfig, ...], namespaces: Mapping[str, NamespaceConfig]) -> None:
-    if len({client.name for client in clients}) < len(clients):
-        raise ValueError("two clients have the same name")
-    check_distinct([(client.token_sha256, client.certificate_names) for client in clients])
+    check_distinct(clients)
     for client in clients:
         for name in client.grants:
             if name != EVERY_NAMESPACE and name not in namespaces:

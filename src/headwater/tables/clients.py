@@ -35,7 +35,9 @@ class Callers:
 
     def __init__(self, config: TablesConfig) -> None:
         clients = config.clients
-        self._clients = Clients([ClientConfig(one.name, one.token_sha256, one.certificate_names) for one in clients])
+        self._clients = Clients(
+            [ClientConfig(name=one.name, token_sha256=one.token_sha256, certificate_names=one.certificate_names) for one in clients]
+        )
         self._callers = {client.name: _caller(client) for client in clients}
 
     def __len__(self) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from headwater.http.config import Sha256, check_credentials, check_distinct, parse_listen
+from headwater.http.config import Credentials, check_distinct, parse_listen
 from headwater.kernel.config import Bytes, Seconds, Section, doc
 from headwater.kernel.errors import InvalidConfig
 
@@ -43,23 +43,12 @@ class QuotaConfig(Section, frozen=True):
             raise ValueError("rows_max and bytes_max are at least 1; leave out what has no bound")
 
 
-class TableClientConfig(Section, frozen=True):
-    """A program that may call: who sends its token, or shows a certificate with one of its names."""
+class TableClientConfig(Credentials, frozen=True, kw_only=True):
+    """A program that may call."""
 
-    name: Annotated[str, doc("Its name in logs and metrics: `[a-z0-9_-]`.")]
     grants: Annotated[
         dict[str, dict[str, tuple[Verb, ...]]], doc("What it may do, by domain and table; `*` is every domain or every table.")
     ]
-    token_sha256: Annotated[Sha256 | None, doc("SHA-256 of its bearer token, in hexadecimal.")] = None
-    certificate_names: Annotated[
-        tuple[str, ...], doc("Names by which its certificate knows it: DNS names, or URIs such as `spiffe://farm/wiki`.")
-    ] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse a name that is nobody's."""
-        if _NAME.fullmatch(self.name) is None or self.name == "anonymous":
-            raise ValueError("a client's name is 1 to 64 of a-z, 0-9, _ and -, and not anonymous, which is nobody's")
-        check_credentials(self.name, self.token_sha256, self.certificate_names)
 
 
 class TablesConfig(Section, frozen=True):
@@ -105,9 +94,7 @@ class TablesConfig(Section, frozen=True):
             raise ValueError("two groups have the same name")
         if any(_NAME.fullmatch(name) is None for name in names):
             raise ValueError("the name of a group is 1 to 64 of a-z, 0-9, _ and -")
-        if len({client.name for client in self.clients}) < len(self.clients):
-            raise ValueError("two clients have the same name")
-        check_distinct([(client.token_sha256, client.certificate_names) for client in self.clients])
+        check_distinct(self.clients)
         if self.limit_default > self.limit_max:
             raise ValueError("limit_default is above limit_max")
         if self.row_bytes_max > self.body_bytes_max:
