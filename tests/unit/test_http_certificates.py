@@ -15,6 +15,7 @@ from headwater.kernel.clock import SystemClock
 from headwater.kernel.config import Seconds
 from headwater.kernel.errors import InvalidConfig, Unauthenticated
 from headwater.sessions.config import SessionClientConfig, SessionsConfig
+from headwater.tables.config import TableClientConfig
 
 VALID = "Jan  1 00:00:00 2030 GMT"
 NOW_S = 1_800_000_000.0
