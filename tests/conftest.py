@@ -1,8 +1,8 @@
 """What all tests share: real components and what happens without them, the long grids, coroutines, no process left behind.
 
-A test that needs a real component says `@pytest.mark.real("mediawiki", "varnish")` (without names: both), or `"tmpfs"` for a disk
-that can be filled. Where one is missing the test is skipped and the run's last lines say so; `HEADWATER_REQUIRE=mediawiki,varnish` makes
-a missing one a failure instead. This is the only place that skips.
+A test that needs a real component says `@pytest.mark.real("mediawiki", "varnish")` (without names: both), or names another one of
+`_COMPONENTS`, such as `"tmpfs"` for a disk that can be filled. Where one is missing the test is skipped and the run's last lines say so;
+`HEADWATER_REQUIRE=mediawiki,varnish` makes a missing one a failure instead. This is the only place that skips.
 """
 
 import asyncio
@@ -41,6 +41,10 @@ def _missing_from_varnish() -> str | None:
     return None if shutil.which("varnishd") else "varnishd is not installed"
 
 
+def _missing_from_systemd() -> str | None:
+    return None if shutil.which("systemd-analyze") else "systemd-analyze is not installed"
+
+
 def _missing_for_tmpfs() -> str | None:
     with tempfile.TemporaryDirectory() as folder:
         mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False)
@@ -65,6 +69,7 @@ _COMPONENTS: dict[str, Callable[[], str | None]] = {
     "mediawiki": _missing_from_mediawiki,
     "varnish": _missing_from_varnish,
     "tmpfs": _missing_for_tmpfs,
+    "systemd-analyze": _missing_from_systemd,
     "core files": _missing_for_core_files,
 }
 _UNNAMED = ("mediawiki", "varnish")
