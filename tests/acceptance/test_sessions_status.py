@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import resource
 import signal
 
@@ -52,6 +53,30 @@ def test_what_protects_the_memory_is_told_in_log_and_metrics(tmp_path: pathlib.P
         assert reached == {"core_files": True, "undumpable": told["undumpable"], "unswappable": told["locked"] or not told["swap"]}
         warned = [line for line in lines if line["event"] == "memory_not_fully_protected"]
         assert bool(warned) is not all(reached.values())
+
+
+OPERATIONS = pathlib.Path(__file__).resolve().parents[2] / "docs/operations/sessions.md"
+
+
+def counters_of_alerts() -> list[tuple[str, set[str]]]:
+    """The counters of this process that the alerts in the documentation look at, with the labels that they ask for."""
+    alerts = re.findall(r"^Alerts to begin with:\n\n```\n(.*?)^```", OPERATIONS.read_text(), re.MULTILINE | re.DOTALL)[0]
+    own = [line for line in alerts.splitlines() if "at the other roles" not in line]
+    found = re.findall(r"([a-z_]+_total)(?:\{([^}]*)\})?", "\n".join(own))
+    return [(name, set(filter(None, labels.split(",")))) for name, labels in found]
+
+
+def test_every_counter_that_alerts_look_at_is_there_before_the_first_event(tmp_path: pathlib.Path) -> None:
+    digest = "a" * 64
+    config = f'sessions: {{clients: [{{name: wiki, token_sha256: "{digest}", grants: {{"*": [read]}}}}]}}'
+    with SessionsProcess(tmp_path / "service", config=config) as service:
+        shown = re.findall(r"^(\w+)(?:\{(.*)\})? (\S+)$", service.ask("GET", "/metrics").body.decode(), re.MULTILINE)
+        alerts = counters_of_alerts()
+        assert len(alerts) > 5
+        for name, labels in alerts:
+            values = [value for found, has, value in shown if found == name and labels <= set(has.split(","))]
+            assert values and set(values) == {"0.0"}, (name, labels)
+        assert ("headwater_sessions_misses_over_budget_total", 'client="wiki"', "0.0") in shown
 
 
 @pytest.mark.real("core files")

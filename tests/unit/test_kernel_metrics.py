@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from headwater.kernel.metrics import SECONDS_BUCKETS, Metrics, counter, histogram
 
 READS = counter("reads", "Reads.", "kind")
+SHED = counter("shed", "Shed.", "place", "kind", known={"kind": ("large", "small")})
 TIMES = histogram("times_seconds", "Times.", "kind")
 CATALOGUE = (READS, TIMES)
 
@@ -38,3 +39,16 @@ def test_a_tally_adds_to_what_was_counted_without_it() -> None:
     metrics.inc(READS, 2, kind="a")
     metrics.tally(READS, kind="a").inc()
     assert metrics.value(READS, kind="a") == 3
+
+
+def test_counters_begin_at_nothing_for_every_label_that_is_known() -> None:
+    metrics = Metrics((READS, SHED, TIMES))
+    metrics.inc(SHED, 3, place="here", kind="large")
+    metrics.begin(place=("here", "there"))
+    metrics.begin(place=("there", "elsewhere"))
+    shown = [line for line in lines(metrics) if not line.startswith("#")]
+    assert sorted(shown) == sorted(
+        f'headwater_shed_total{{kind="{kind}",place="{place}"}} {3.0 if (place, kind) == ("here", "large") else 0.0}'
+        for place in ("here", "there", "elsewhere")
+        for kind in ("large", "small")
+    ), "what is not known is not shown, and what has been counted stays"

@@ -31,7 +31,9 @@ from headwater.kernel.errors import HeadwaterError
 from headwater.kernel.ids import Ids
 from headwater.kernel.metrics import Metric, Metrics
 from headwater.sessions.api import SessionsApi
-from headwater.sessions.engines.sqlite import SqliteSessionStore
+from headwater.sessions.clients import NOBODY
+from headwater.sessions.config import SessionsConfig
+from headwater.sessions.engines.sqlite import DATABASE, SqliteSessionStore
 from headwater.sessions.metrics import MEMORY_PROTECTION
 from headwater.sessions.metrics import METRICS as OWN
 from headwater.sessions.service import Sessions
@@ -113,6 +115,7 @@ class SessionsProcess:
         if places.invalidate.exists():
             await self._invalidate_all(service, places)
         self._service = service
+        self._begin_counting(config)
         self._api = SessionsApi(service, config, metrics=self.metrics, clock=self.clock)
         return role
 
@@ -122,6 +125,11 @@ class SessionsProcess:
             await service.revoke_namespace(name)
         places.invalidate.unlink()
         _logger.warning("sessions_invalidated_after_restore")
+
+    def _begin_counting(self, config: SessionsConfig) -> None:
+        """Show every counter at 0 whose labels are known by now."""
+        clients = [client.name for client in config.clients] or [NOBODY]
+        self.metrics.begin(role=(SESSIONS,), database=(DATABASE,), namespace=self.config.sessions.namespaces, client=clients)
 
     def _listener(self, role: Role, credentials: Credentials | None) -> Listener:
         assert self._service is not None
@@ -149,6 +157,7 @@ class SessionsProcess:
             if self._service is None or self._api is None or self._listening is None:
                 return
             self._api.reload(config.sessions)
+            self._begin_counting(config.sessions)
             self._service.use_keys(ring)
             use_credentials(self._listening, credentials)
             say_writing_key(places, ring)

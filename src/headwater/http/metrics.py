@@ -6,7 +6,13 @@ REQUESTS = counter("http_requests", "Requests answered by the application.", "ro
 DURATION = histogram("http_request_duration_seconds", "Time from the head of a request to the end of its answer.", "role", "route")
 IN_FLIGHT = gauge("http_requests_in_flight", "Requests under way in the application.", "role")
 CONNECTIONS = gauge("http_connections", "Open connections.", "role")
-REFUSED = counter("http_refused", "Requests refused before they reached the application.", "role", "code")
+REFUSED = counter(
+    "http_refused",
+    "Requests refused before they reached the application.",
+    "role",
+    "code",
+    known={"code": ("400", "408", "414", "417", "431", "503")},
+)
 HANDSHAKES = counter(
     "tls_handshakes",
     "TLS handshakes by how they ended: ok, plain_http, no_certificate, bad_certificate, protocol, refused_by_peer, late, gone.",

@@ -6,9 +6,10 @@ must be bounded: never a title, an id or a key.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -47,6 +48,7 @@ class Metric:
     """One metric's declaration. `name` has no `headwater_` prefix and no `_total` suffix; both are added.
 
     A `foreign` metric keeps its name without the prefix, because dashboards made for a service that Headwater replaces ask for it.
+    `known` are labels with the values that somebody may wait for; `Metrics.begin` shows them before anything has happened.
     """
 
     kind: Kind
@@ -55,6 +57,7 @@ class Metric:
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = SECONDS_BUCKETS
     foreign: bool = False
+    known: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def family(self) -> str:
@@ -62,9 +65,10 @@ class Metric:
         return self.name if self.foreign else f"headwater_{self.name}"
 
 
-def counter(name: str, help: str, *labels: str, foreign: bool = False) -> Metric:
+def counter(name: str, help: str, *labels: str, foreign: bool = False, known: Mapping[str, Sequence[str]] | None = None) -> Metric:
     """Declare a counter: only ever rises."""
-    return Metric(Kind.COUNTER, name, help, labels, foreign=foreign)
+    values = tuple((label, tuple(some)) for label, some in (known or {}).items())
+    return Metric(Kind.COUNTER, name, help, labels, foreign=foreign, known=values)
 
 
 def gauge(name: str, help: str, *labels: str, foreign: bool = False) -> Metric:
@@ -134,6 +138,7 @@ class Metrics:
         self._tallies: list[Tally | TallyOfTimes] = []
         self._registry = CollectorRegistry()
         self._collectors: dict[str, Counter | Gauge | Histogram] = {}
+        self._catalogue = tuple(catalogue)
         for metric in catalogue:
             self._collectors[metric.family] = self._collector(metric)
 
@@ -146,6 +151,20 @@ class Metrics:
                 return Gauge(name, metric.help, metric.labels, registry=self._registry)
             case Kind.HISTOGRAM:
                 return Histogram(name, metric.help, metric.labels, registry=self._registry, buckets=metric.buckets)
+
+    def begin(self, **values: Iterable[str]) -> None:
+        """Show counters at 0 before they first count: a rate begins with the second value, and would not see the first event.
+
+        Args:
+            values: of labels whose values no declaration can know, such as configured names. Of each counter every combination is shown,
+                unless the values of one of its labels are not known.
+        """
+        given = {label: tuple(some) for label, some in values.items()}
+        for metric in self._catalogue:
+            known = given | dict(metric.known)
+            if metric.kind is Kind.COUNTER and metric.labels and known.keys() >= set(metric.labels):
+                for combination in product(*(known[label] for label in metric.labels)):
+                    self._of(metric, dict(zip(metric.labels, combination, strict=True)))
 
     def inc(self, metric: Metric, amount: float = 1, **labels: str) -> None:
         """Raise a counter."""

@@ -16,7 +16,8 @@ from headwater.kernel.clock import Clock
 from headwater.kernel.errors import HeadwaterError, InvalidInput, Retry, Unauthenticated
 from headwater.sessions.config import EVERY_NAMESPACE, SessionClientConfig, SessionsConfig, Verb
 
-_NOBODY = "anonymous"
+NOBODY = "anonymous"
+"""Who calls without being a client, in metrics and logs."""
 _NO_TOKEN = bytes(32)
 """The hash of no token that anybody could send."""
 _PORT = re.compile(r":[0-9]{0,5}\Z")
@@ -56,7 +57,7 @@ class Callers:
         columns = [(namespace, verb) for namespace in self._namespaces for verb in Verb]
         self._columns = {column: number for number, column in enumerate(columns)}
         self._names = Names(())
-        self._stranger = Caller(_NOBODY)
+        self._stranger = Caller(NOBODY)
         self._hosts: frozenset[str] | None = None
         self.take(config)
 
@@ -69,7 +70,7 @@ class Callers:
             known.append((digest, Caller(client.name, rights=rights)))
         self._known = tuple(known)
         self._names = Names((name, number) for number, client in enumerate(config.clients) for name in client.certificate_names)
-        self._stranger = Caller(_NOBODY, rights=bytes([not known] * (len(self._columns) + 1)))
+        self._stranger = Caller(NOBODY, rights=bytes([not known] * (len(self._columns) + 1)))
         loopback = _LOOPBACK_HOSTS if not config.clients else None
         self._hosts = frozenset(config.hosts) if config.hosts else loopback
 

@@ -8,7 +8,14 @@ not there.
 from headwater.kernel.metrics import counter, gauge, histogram
 from headwater.sessions.service_metrics import SERVICE_METRICS
 
-KASK_REQUESTS = counter("http_requests", "Requests to the drop-in interface, as Kask counts them.", "code", "method", foreign=True)
+KASK_REQUESTS = counter(
+    "http_requests",
+    "Requests to the drop-in interface, as Kask counts them.",
+    "code",
+    "method",
+    foreign=True,
+    known={"code": ("500", "503", "507"), "method": ("GET", "POST", "PUT", "DELETE")},  # what alarms wait for
+)
 KASK_DURATION = histogram(
     "http_request_duration_seconds",
     "Time to answer a request to the drop-in interface, as Kask measures it.",
@@ -26,10 +33,20 @@ KASK_BUILD = gauge(
     "go_version",
     foreign=True,
 )
-READS = counter("sessions_reads", "Reads, by result: hit, miss.", "namespace", "result")
+READS = counter("sessions_reads", "Reads, by result: hit, miss.", "namespace", "result", known={"result": ("hit", "miss")})
 OVER_BUDGET = counter("sessions_misses_over_budget", "Misses of a client beyond its budget: somebody may be guessing keys.", "client")
-REFUSED = counter("sessions_refused", "Requests refused because no client that may do it sent them.", "interface")
-SHED = counter("sessions_shed", "Writes refused because too many were under way, by kind: anonymous, large, other.", "kind")
+REFUSED = counter(
+    "sessions_refused",
+    "Requests refused because no client that may do it sent them.",
+    "interface",
+    known={"interface": ("drop-in", "native")},
+)
+SHED = counter(
+    "sessions_shed",
+    "Writes refused because too many were under way, by kind: anonymous, large, other.",
+    "kind",
+    known={"kind": ("anonymous", "large", "other")},
+)
 WRITES_UNDER_WAY = gauge("sessions_writes_under_way", "Writes that wait for the disk.")
 MEMORY_PROTECTION = gauge(
     "sessions_memory_protection",

@@ -5,7 +5,13 @@ from headwater.kernel.metrics import COUNT_BUCKETS, counter, gauge, histogram
 COMMITS = counter("sqlite_commits", "Durable transactions, each with one fsync of the write-ahead log.", "database")
 COMMIT_SECONDS = histogram("sqlite_commit_seconds", "Time from the begin of a group of writes to its durable commit.", "database")
 GROUP_WRITES = histogram("sqlite_group_writes", "Writes that shared one transaction.", "database", buckets=COUNT_BUCKETS)
-WRITES_REFUSED = counter("sqlite_writes_refused", "Writes refused or rolled back, by the code of the error.", "database", "code")
+WRITES_REFUSED = counter(
+    "sqlite_writes_refused",
+    "Writes refused or rolled back, by the code of the error.",
+    "database",
+    "code",
+    known={"code": ("corrupted", "storage-full", "too-large", "unavailable")},
+)
 WAL_BYTES = gauge("sqlite_wal_bytes", "Bytes in the write-ahead log that readers and the next commit go through.", "database")
 STORAGE_FULL = gauge("sqlite_storage_full", "1 while writes are refused because the disk is full, else 0.", "database")
 BALLAST_BYTES = gauge("sqlite_ballast_bytes", "Bytes held in reserve for trimming on a full disk.", "database")

@@ -60,6 +60,10 @@ class Put(msgspec.Struct, frozen=True, gc=False):
     clears: Sequence[RowId]
 
 
+DATABASE = "sessions"
+"""The name of the file in metrics and logs."""
+
+
 class Extension(msgspec.Struct, frozen=True, gc=False):
     """A deadline to be written to a row of that version, and if it is given only in place of the deadline `replaces`."""
 
@@ -89,7 +93,7 @@ class SqliteSessionStore:
         """
         migrations = load_migrations("headwater.sessions.engines.schema")
         database = await Database.open(
-            path, name="sessions", migrations=migrations, metrics=metrics, clock=clock, config=storage, platform=platform
+            path, name=DATABASE, migrations=migrations, metrics=metrics, clock=clock, config=storage, platform=platform
         )
         await database.write(_overwrite_what_is_removed, frees_space=True)  # which it is not to fail for at a start
         return cls(database)
