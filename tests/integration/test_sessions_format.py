@@ -76,3 +76,22 @@ def test_the_program_of_format_1_can_use_the_file_again_and_revoke(tmp_path: Pat
     connection.execute(OLD_PUT, (records[0].scope, records[0].key_id, b"another token!!!"))
     connection.close()
     assert asyncio.run(_served(path)) == [None, None, b"v"]
+
+
+def test_a_file_without_the_decoy_of_format_1_serves_as_ever(tmp_path: Path) -> None:
+    """Only programs of before read that row; whoever takes it out harms nobody who came after them."""
+    path = tmp_path / "sessions.sqlite"
+    asyncio.run(_make(path))
+    connection = apsw.Connection(str(path))
+    assert connection.execute("DELETE FROM decoy RETURNING one").fetchall() == [(1,)]
+    connection.close()
+
+    async def work() -> None:
+        store, world = await _open(path)
+        assert [await world.value(key) for key in (b"revoked", b"since", b"other", b"nobody's")] == [None, b"v", b"v", None]
+        await world.sessions.delete(SPACE, b"other")
+        assert await world.value(b"other") is None
+        await world.sessions.stop()
+        await store.close()
+
+    asyncio.run(work())

@@ -1,6 +1,8 @@
 """Names of certificates, and what of a configuration about them is refused."""
 
+import os
 import pathlib
+from typing import Any
 
 import msgspec
 import pytest
@@ -103,6 +105,27 @@ def test_a_certificate_of_a_client_is_no_authority_of_clients(tmp_path: pathlib.
     with pytest.raises(InvalidConfig, match="none of an authority") as refused:
         load_credentials(msgspec.structs.replace(whole, client_ca=str(leaf.certificate)), now_s=clock.now_ms() / 1000, where="http.tls")
     assert refused.value.where == "http.tls.client_ca"
+
+
+@pytest.mark.parametrize(("owner", "is_taken"), [(1000, True), (0, True), (1001, False)])
+def test_a_private_key_belongs_to_the_user_of_the_process_or_to_root(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, owner: int, is_taken: bool
+) -> None:
+    config = tls_config(Authority(tmp_path).issue("server", "localhost", use=SERVER))
+    real = pathlib.Path.stat
+
+    def owned(path: pathlib.Path, **more: Any) -> os.stat_result:
+        found = real(path, **more)
+        return os.stat_result((*found[:4], owner, *found[5:])) if str(path) == config.private_key else found
+
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(pathlib.Path, "stat", owned)
+    if is_taken:
+        assert load_credentials(config, now_s=SystemClock().now_ms() / 1000, where="http.tls")
+        return
+    with pytest.raises(InvalidConfig, match="a file of the user of this process, or of root") as refused:
+        load_credentials(config, now_s=SystemClock().now_ms() / 1000, where="http.tls")
+    assert refused.value.where == "http.tls.private_key"
 
 
 @pytest.mark.parametrize(
