@@ -103,7 +103,7 @@ def test_values_of_another_type(tables: TablesApp, kind: str) -> None:
             body = f'{{"attributes":{{"h":"a","r":2,"c-string":{text},"c-json":"{CANARY}"}}}}'
         answer = tables.ask("PUT", at("wide", "/rows"), body.encode())
         if "\\ud800" in text:
-            refused(answer, 400)
+            refused(answer, 400, "c-string")
             continue
         refused(answer, 422, f"c-{kind}")
         in_set = f'{{"attributes":{{"h":"a","r":2,"c-json":"{CANARY}","s-{kind}":[{text}]}}}}'
@@ -134,23 +134,28 @@ BODIES: tuple[tuple[str, Sent, int, str | None], ...] = (
     ("null", b"null", 400, None),
     ("two values", b"{}{}", 400, None),
     ("not JSON", CANARY.encode(), 400, None),
-    ("not UTF-8", b'{"attributes":{"h":"\xff' + CANARY.encode() + b'","r":2}}', 400, None),
+    ("not UTF-8", b'{"attributes":{"h":"\xff' + CANARY.encode() + b'","r":2}}', 400, "h"),
     ("a byte order mark", b'\xef\xbb\xbf{"attributes":{"h":"a","r":2}}', 400, None),
     ("UTF-16", '{"attributes":{"h":"a","r":2}}'.encode("utf-16"), 400, None),
-    ("NaN", b'{"attributes":{"h":"a","r":2,"c-double":NaN}}', 400, None),
-    ("Infinity", b'{"attributes":{"h":"a","r":2,"c-double":-Infinity}}', 400, None),
-    ("1e999", b'{"attributes":{"h":"a","r":2,"c-double":1e999}}', 400, None),
-    ("a huge integer", b'{"attributes":{"h":"a","r":2,"c-varint":' + b"9" * 5000 + b"}}", 400, None),
-    ("a huge integer beside an escaped colon", b'{"x\\u003a":1,"attributes":{"h":"a","r":2,"c-varint":' + b"9" * 5000 + b"}}", 400, None),
-    ("1e999 in JSON", b'{"attributes":{"h":"a","r":2,"c-json":[1e999]}}', 400, None),
-    ("a lone surrogate", b'{"attributes":{"h":"a","r":2,"c-string":"\\ud83d"}}', 400, None),
-    ("a lone surrogate in JSON", b'{"attributes":{"h":"a","r":2,"c-json":{"\\udc00":1}}}', 400, None),
-    ("a lone surrogate as name", b'{"attributes":{"h":"a","r":2,"\\ud83d":1}}', 400, None),
+    ("NaN", b'{"attributes":{"h":"a","r":2,"c-double":NaN}}', 400, "c-double"),
+    ("Infinity", b'{"attributes":{"h":"a","r":2,"c-double":-Infinity}}', 400, "c-double"),
+    ("1e999", b'{"attributes":{"h":"a","r":2,"c-double":1e999}}', 400, "c-double"),
+    ("a huge integer", b'{"attributes":{"h":"a","r":2,"c-varint":' + b"9" * 5000 + b"}}", 400, "c-varint"),
+    (
+        "a huge integer beside an escaped colon",
+        b'{"x\\u003a":1,"attributes":{"h":"a","r":2,"c-varint":' + b"9" * 5000 + b"}}",
+        400,
+        "c-varint",
+    ),
+    ("1e999 in JSON", b'{"attributes":{"h":"a","r":2,"c-json":[1e999]}}', 400, "c-json"),
+    ("a lone surrogate", b'{"attributes":{"h":"a","r":2,"c-string":"\\ud83d"}}', 400, "c-string"),
+    ("a lone surrogate in JSON", b'{"attributes":{"h":"a","r":2,"c-json":{"\\udc00":1}}}', 400, "c-json"),
+    ("a lone surrogate as name", b'{"attributes":{"h":"a","r":2,"\\ud83d":1}}', 400, "attributes"),
     ("a key twice", b'{"attributes":{"h":"a","r":2,"r":3}}', 400, "r"),
     ("a key twice in JSON", b'{"attributes":{"h":"a","r":2,"c-json":{"k":1,"k":2}}}', 400, "k"),
     ("the body's key twice", b'{"attributes":{"h":"a","r":2},"attributes":{"h":"a","r":3}}', 400, "attributes"),
-    ("too deep", deep(70), 400, None),
-    ("far too deep", deep(100_000), 400, None),
+    ("too deep", deep(70), 400, "c-json"),
+    ("far too deep", deep(100_000), 400, "c-json"),
     ("no attributes", {"table": "wide"}, 400, "attributes"),
     ("attributes that are none", {"attributes": [CANARY]}, 400, "attributes"),
     ("another table", {**row(), "table": "other"}, 400, "table"),
@@ -189,6 +194,35 @@ def test_bodies_of_writes(tables: TablesApp, sent: Sent, status: int, where: str
         if where == "h" and "c-string" not in sent["attributes"]:
             in_batch = None  # it may be the other partition that is noticed first
         refused(answer, status, in_batch)
+
+
+NOT_JSON = ("NaN", "-Infinity", "1e999", "9" * 400, '"\\ud83d"', "[1,]", '{"x":[1e999]}', "[" * 70 + "]" * 70, "tru")
+
+
+@pytest.mark.parametrize("text", NOT_JSON)
+def test_what_is_no_json_is_named_by_its_column_in_every_operation(tables: TablesApp, text: str) -> None:
+    bad = f'{{"attributes":{{"h":"a","r":{text},"c-string":"{CANARY}"}}}}'
+    on_condition = f'{{"attributes":{{"h":"a","r":2}},"if":{{"c-string":"{CANARY}","c-int":{text}}}}}'
+    good = f'{{"attributes":{{"h":"a","r":2,"c-string":"{CANARY}"}}}}'
+    for method, rest, body, where in (
+        ("PUT", "/rows", bad, "r"),
+        ("PUT", "/rows", on_condition, "c-int"),
+        ("PUT", "/rows", f'{{"write_id":{text},"attributes":{{"h":"a","r":2}}}}', "write_id"),
+        ("POST", "/batch", f'{{"rows":[{good},{bad}]}}', "/rows/1/r"),
+        ("POST", "/batch", f'{{"rows":[{good},{on_condition}]}}', "/rows/1/c-int"),
+        ("POST", "/batch", f'{{"rows":[{good},{text}]}}', "/rows/1"),
+        ("POST", "/batch", f'{{"rows":[{good},{{"delete":{text}}}]}}', "/rows/1/delete"),
+        ("POST", "/query", bad, "r"),
+        ("POST", "/query", f'{{"attributes":{{"h":"a","r":{{"between":[1,{text}]}}}}}}', "r"),
+        ("POST", "/query", f'{{"attributes":{{"h":"a"}},"limit":{text}}}', "limit"),
+        ("POST", "/delete", bad, "r"),
+        ("PUT", "", f'{{"attributes":{{"h":{text}}}}}', "/attributes/h"),
+    ):
+        answer = tables.ask(method, at("wide", rest), body.encode())
+        refused(answer, 400)
+        named = answer.json["where"]
+        inside = where in ("/rows/1", "/attributes/h")  # then the place may be one within that value
+        assert named == where or (inside and named.startswith(f"{where}/")), (rest, answer.body)
 
 
 @pytest.mark.parametrize(

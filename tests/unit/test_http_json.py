@@ -5,6 +5,7 @@ import json
 import pytest
 
 from headwater.http.json import parse
+from headwater.http.json_places import TOKENS_MAX, InvalidJson
 from headwater.kernel.errors import InvalidInput
 
 
@@ -102,3 +103,31 @@ def test_nesting_ends_at_64(opened: bytes, closed: bytes) -> None:
 def test_many_siblings_are_not_deep() -> None:
     body = b"[" + b",".join([b'{"a":[[1]]}'] * 1000) + b"]"
     assert parse(body) == json.loads(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        (b"NaN", None),
+        (b"", None),
+        (b"]", None),
+        (b'{"a":NaN}', "/a"),
+        (b'{"a":{"x":[],"v":1e999}}', "/a/v"),
+        (b'{"a":[0,{"b":[1,2]},{"c":"\\ud800"}]}', "/a/2/c"),
+        (b'{"a":"},]{[\\",","b":-Infinity}', "/b"),
+        (b'{"a":1,"\\ud800":1}', None),
+        (b'{"a":{"b', "/a"),
+        (b'{"a":"\xff"}', "/a"),
+        (b'{"\xc3\xa9":"\xed\xa0\x80"}', "/\u00e9"),
+        (b'{"\\u0061/b":tru}', "/a/b"),
+        (b'{"a":[1,2', "/a/1"),
+        (b'{"a":' + b"[" * 70 + b"]" * 70 + b"}", "/a/0/0/0/0/0/0/0"),
+        (b'{"b":[0,[]],"a":' + b"[" * 5000, "/a/0/0/0/0/0/0/0"),
+        (b'{"' + b"n" * 5000 + b'":NaN}', "/" + "n" * 100),
+        (b"[" + b"0," * TOKENS_MAX + b"NaN]", None),
+    ],
+)
+def test_what_is_refused_is_named_by_its_place(body: bytes, where: str | None) -> None:
+    with pytest.raises(InvalidJson) as refused:
+        parse(body)
+    assert refused.value.where == where

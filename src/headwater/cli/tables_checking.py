@@ -24,7 +24,7 @@ def check_lines(path: Path, planner: TablePlanner) -> Iterator[Fault | None]:
     with path.open("rb") as file:
         for line in lines_of(file, number=0, end=0):
             if line.fault is not None:
-                yield Fault(line.number, line.fault)
+                yield Fault(line.number, line.fault, line.where)
             elif line.row is not None:
                 try:
                     planner.put({"attributes": line.row}, now_s=0)

@@ -202,7 +202,7 @@ class Importing:
         for line in lines_of(file, number=finished.number, end=finished.end):
             finished.begin(line)
             if line.fault is not None:
-                self._refused(Fault(line.number, line.fault))
+                self._refused(Fault(line.number, line.fault, line.where))
             if line.row is None:
                 finished.finish(line.number, refused=line.fault is not None)
                 continue

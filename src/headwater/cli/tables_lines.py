@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 from headwater.cli.tables_exporting import HEADER
 from headwater.http.json import parse
+from headwater.http.json_places import InvalidJson
 from headwater.kernel.errors import InvalidInput
 
 LINE_BYTES_MAX = 64 * 1024 * 1024
@@ -22,6 +23,7 @@ class Line:
         text: without its end.
         row: what it says: attributes of a write; None where it is a header, empty, or at fault.
         fault: what is wrong with it.
+        where: the column that is, if it is one.
     """
 
     number: int
@@ -29,6 +31,7 @@ class Line:
     text: bytes
     row: Mapping[str, Any] | None = None
     fault: str | None = None
+    where: str | None = None
 
 
 def lines_of(file: BinaryIO, *, number: int, end: int) -> Iterator[Line]:
@@ -49,8 +52,10 @@ def _line(number: int, end: int, text: bytes) -> Line:
         return Line(number, end, text)
     try:
         row = parse(text)
+    except InvalidJson as error:
+        return Line(number, end, b"", fault=error.detail, where="".join(map(str, error.place[:1])) or None)
     except InvalidInput as error:
-        return Line(number, end, b"", fault=error.detail)
+        return Line(number, end, b"", fault=error.detail, where=error.where)
     if not isinstance(row, dict):
         return Line(number, end, b"", fault="is no JSON object")
     if HEADER in row:

@@ -11,6 +11,7 @@ from typing import TypeVar
 import msgspec
 import orjson
 
+from headwater.http.json_places import InvalidJson, deep_place, place_in
 from headwater.http.messages import Request, Response
 from headwater.kernel.errors import InvalidInput
 
@@ -45,12 +46,13 @@ def parse(body: bytes) -> object:
     if no key was dropped, since colons inside strings are kept; only where a colon is escaped can that not be told so.
 
     Raises:
-        InvalidInput: not strict JSON; the detail says what and where.
+        InvalidJson: not JSON, or too deep; it says what is at fault and where that stands.
+        InvalidInput: a duplicate key.
     """
     try:
         value: object = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"not valid JSON: {error}") from error
+        raise InvalidJson(f"not valid JSON: {error}", place=place_in(body, error.pos)) from error
     if body.count(b"{") + body.count(b"[") > DEPTH_MAX:
         _refuse_depth(value)
     if b"\\u003" in body or body.count(b":") != orjson.dumps(value).count(b":"):
@@ -64,7 +66,7 @@ def _refuse_depth(value: object) -> None:
         level = [inner for outer in level for inner in _members(outer) if type(inner) is dict or type(inner) is list]
         if not level:
             return
-    raise InvalidInput(f"JSON is nested deeper than {DEPTH_MAX}")
+    raise InvalidJson(f"JSON is nested deeper than {DEPTH_MAX}", place=deep_place(value, DEPTH_MAX) or ())
 
 
 def _members(value: object) -> Iterator[object]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from headwater.http.json import parse, respond
+from headwater.http.json_places import InvalidJson, Place
 from headwater.http.messages import Request, Response, Route
 from headwater.http.problems import CONTENT_TYPE, problem_type
 from headwater.kernel.errors import InvalidInput
@@ -218,7 +219,7 @@ class TablesApi:
     async def _declare(self, request: Request) -> Response:
         domain, table = _place(request, Verb.DECLARE, "dry_run")
         dry_run = _flag(request, "dry_run", False)
-        declared = await self._service.declare(domain, table, await _body(request), dry_run=dry_run)
+        declared = await self._service.declare(domain, table, await _object(request), dry_run=dry_run)
         return respond(declared, status=200 if dry_run else _STATUS_OF[declared.outcome])
 
     async def _schema(self, request: Request) -> Response:
@@ -319,6 +320,28 @@ def _flag(request: Request, name: str, default: bool) -> bool:
 
 
 async def _body(request: Request) -> Mapping[str, object]:
+    """What a request about rows says; what is at fault in it is named as in every other refusal of these."""
+    try:
+        return await _object(request)
+    except InvalidJson as error:
+        error.where = _named(error.place)
+        raise
+
+
+def _named(place: Place) -> str | None:
+    match place:
+        case ("rows", int(row), *rest):
+            return "/".join([f"/rows/{row}", *map(str, _member(rest))])
+        case _:
+            return "".join(map(str, _member(place))) or None
+
+
+def _member(place: Sequence[str | int]) -> Sequence[str | int]:
+    """The column where it is one, else the member of the body."""
+    return place[1:2] if len(place) > 1 and place[0] in ("attributes", "if") else place[:1]
+
+
+async def _object(request: Request) -> Mapping[str, object]:
     value = parse(await request.body())
     if not isinstance(value, dict):
         raise InvalidInput("the body is a JSON object")
