@@ -121,7 +121,7 @@ def test_a_private_key_belongs_to_the_user_of_the_process_or_to_root(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(pathlib.Path, "stat", owned)
     if is_taken:
-        assert load_credentials(config, now_s=SystemClock().now_ms() / 1000, where="http.tls")
+        assert load_credentials(config, now_s=SystemClock().now_ms() / 1000, where="http.tls").certificate_expires_s > 0
         return
     with pytest.raises(InvalidConfig, match="a file of the user of this process, or of root") as refused:
         load_credentials(config, now_s=SystemClock().now_ms() / 1000, where="http.tls")
