@@ -94,7 +94,7 @@ def events_in(received: bytes) -> list[dict[str, Any]]:
             continue
         fields = dict(line.split(": ", 1) for line in block.split("\n"))
         data = json.loads(fields["data"])
-        assert fields["id"] == str(data["id"]) and fields["event"] == data["kind"]
+        assert fields.get("id") == (str(data["id"]) if "id" in data else None) and fields["event"] == data["kind"]
         found.append(data)
     return found
 

@@ -130,9 +130,17 @@ def test_a_stream_ends_when_its_table_is_dropped(tables: TablesApp) -> None:
     stream = tables.stream(CHANGES)
     write(tables, 1)
     stream.events(1)
+    lines_of = tables.stream(CHANGES, accept=NDJSON)
+    assert json.loads(lines_of.take())["row"]["r"] == 1
     assert tables.ask("DELETE", at("log")).status == 204
-    while stream.take():
-        pass
+    received = [lines_of.take()]
+    while received[-1] == b"\n":  # which may come before it
+        received.append(lines_of.take())
+    ends = [*stream.events(1), json.loads(received[-1])]
+    assert [(end["kind"], end["problem"]["type"], end["problem"]["status"]) for end in ends] == [
+        ("end", "/problems/no-such-table", 404)
+    ] * 2
+    assert stream.take() == lines_of.take() == b"", "at once, on a clock that stands still"
     assert tables.ask("GET", CHANGES).code == "no-such-table"
     tables.declare("log", LOG)
     assert tables.ask("GET", f"{CHANGES}?wait=0").body == b"", "nothing of the old table"
@@ -146,6 +154,9 @@ def test_a_stream_that_is_turned_off_ends_and_hides_no_gap_later(tables: TablesA
     planned = tables.ask("PUT", at("log", "?dry_run=1"), silent).json["steps"]
     assert any("404" in step and "410" in step for step in planned)
     tables.declare("log", silent)
+    (end,) = stream.events(1)
+    assert (end["kind"], end["problem"]["type"]) == ("end", "/problems/no-such-table") and "changes: true" in end["problem"]["detail"]
+    assert stream.take() == b"", "at once, on a clock that stands still"
     assert tables.ask("GET", CHANGES).code == "no-such-table"
     write(tables, 2)
     tables.declare("log", {**LOG, "version": 3})
@@ -154,6 +165,65 @@ def test_a_stream_that_is_turned_off_ends_and_hides_no_gap_later(tables: TablesA
     begin = int(refused.json["detail"].split("position ")[1].split(" ")[0])
     write(tables, 3)
     assert [one["row"]["r"] for one in lines(tables.ask("GET", f"{CHANGES}?wait=0&since={begin}", accept=NDJSON))] == [3]
+
+
+def test_a_stream_that_is_turned_off_and_on_at_once_ends_too(tables: TablesApp) -> None:
+    write(tables, 1)
+    stream = tables.stream(CHANGES)
+    stream.events(1)
+
+    async def off_and_on() -> None:
+        for version, options in ((2, {}), (3, {"changes": True})):
+            await tables.service.declare(DOMAIN, "log", {**LOG, "options": options, "version": version}, dry_run=False)
+
+    tables.run(off_and_on())
+    (end,) = stream.events(1)
+    why = end["problem"]["type"], end["problem"]["status"]  # as it is when the reader looks
+    assert end["kind"] == "end" and why in (("/problems/changes-trimmed", 410), ("/problems/no-such-table", 404))
+    assert stream.take() == b""
+
+
+def test_a_stream_of_a_table_that_is_dropped_and_declared_at_once_ends_too(tables: TablesApp) -> None:
+    stream = tables.stream(CHANGES)
+
+    async def drop_and_declare() -> None:
+        await tables.service.drop(DOMAIN, "log")
+        await tables.service.declare(DOMAIN, "log", LOG, dry_run=False)
+
+    tables.run(drop_and_declare())
+    (end,) = stream.events(1)
+    assert (end["kind"], end["problem"]["type"]) == ("end", "/problems/no-such-table")
+    assert stream.take() == b""
+
+
+def test_a_stream_of_a_table_for_all_without_rows_ends_when_it_is_turned_off(tables: TablesApp) -> None:
+    tables.declare("shared", LOG, domain="*")
+    stream = tables.stream(at("shared", "/changes"))
+    tables.declare("shared", {**LOG, "options": {}, "version": 2}, domain="*")
+    (end,) = stream.events(1)
+    assert (end["kind"], end["problem"]["type"]) == ("end", "/problems/no-such-table")
+    assert stream.take() == b""
+
+
+def test_a_position_that_no_change_has_reached_is_refused(tables: TablesApp) -> None:
+    tables.declare("shared", LOG, domain="*")
+    for target in (CHANGES, at("shared", "/changes")):
+        refused = tables.ask("GET", f"{target}?wait=0&since=1")
+        assert (refused.status, refused.code, refused.json["where"]) == (400, "position-unknown", "since")
+    write(tables, 1)
+    (first,) = lines(tables.ask("GET", f"{CHANGES}?wait=0", accept=NDJSON))
+    tables.declare("other", LOG)
+    assert tables.put("other", {"h": "a", "r": 1}).status == 201
+    (others,) = lines(tables.ask("GET", at("other", "/changes?wait=0"), accept=NDJSON))
+    for beyond in (first["id"] + 1, others["id"], 10**18 - 1):
+        assert tables.ask("GET", f"{CHANGES}?since={beyond}").code == "position-unknown"
+    assert lines(tables.ask("GET", f"{CHANGES}?wait=0&since={first['id']}", accept=NDJSON)) == []
+    tables.clock.advance(2 * KEPT_MS / 1000)
+    now_ms = tables.clock.now_ms()
+    while tables.run(tables.store.reclaim(now_ms=now_ms, changes_kept_ms=KEPT_MS, write_ids_kept_ms=KEPT_MS, limit=100)):
+        pass
+    assert lines(tables.ask("GET", f"{CHANGES}?wait=0&since={first['id']}", accept=NDJSON)) == [], "also once it has been trimmed"
+    assert tables.ask("GET", f"{CHANGES}?since={first['id'] + 1}").code == "position-unknown"
 
 
 def test_a_delete_of_a_range_that_is_overtaken_by_a_migration_is_in_the_stream(tables: TablesApp, monkeypatch: pytest.MonkeyPatch) -> None:

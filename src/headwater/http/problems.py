@@ -59,6 +59,7 @@ ROOM_PROBLEMS: dict[str, ProblemType] = {
     "partition-full": ProblemType(507, "The partition is full"),
     "table-quota-exceeded": ProblemType(507, "A quota is used up"),
     "write-id-reused": ProblemType(409, "The write_id belongs to another write"),
+    "position-unknown": ProblemType(400, "The position is not from this stream"),
     "changes-trimmed": ProblemType(410, "The changes asked for are gone"),
     "keys-unusable": ProblemType(500, "The service keys cannot be used"),
 }

@@ -154,8 +154,9 @@ class TablesApi:
                 "The changes of the table's rows, in order, from a position on. Verb: `read`.",
                 {
                     200: "a stream of changes: server-sent events, or lines of JSON where `Accept` asks for `application/x-ndjson`",
-                    410: "changes after that position have been trimmed; the detail says from where on they are there",
                     **_COMMON,
+                    400: "a parameter breaks a rule, or the position is beyond the newest change (`position-unknown`)",
+                    410: "changes after that position have been trimmed; the detail says from where on they are there",
                 },
                 parameters=(
                     ("header", "Last-Event-ID", "The position after which to begin: the last id that was read."),

@@ -76,7 +76,7 @@ class InUse:
         domain: whose rows.
         space: where they are; None while a domain of a table for all has written nothing.
         reads, writes: how long operations took.
-        gone: set once the space has been dropped.
+        ended: set once the space has been dropped, or its change stream turned off.
     """
 
     declaration: Declaration
@@ -86,7 +86,7 @@ class InUse:
     space: SpaceId | None
     reads: Latencies = field(default_factory=Latencies)
     writes: Latencies = field(default_factory=Latencies)
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Catalogue:
@@ -221,6 +221,8 @@ class Catalogue:
                 if planned.outcome is not Outcome.UNCHANGED:
                     try:
                         stored = await self._put(planned.declaration, replaces=planned.replaces, ends_streams=planned.ends_streams)
+                        if planned.ends_streams:
+                            self._end_streams(stored)
                     except SchemaChanged:
                         continue
                     _log.info("table_declared", outcome=planned.outcome.value, group=stored.group, table=name, epoch=stored.epoch)
@@ -301,6 +303,14 @@ class Catalogue:
             self._in_use.pop((domain, stored.name), None)
         self._note_change()
         return stored
+
+    def _end_streams(self, declaration: Declaration) -> None:
+        """Wake who waits for changes, of which there will be none."""
+        for space in declaration.domains.values():
+            if space in self._kept:
+                reads, writes, ended = self._kept[space]
+                self._kept[space] = reads, writes, asyncio.Event()
+                ended.set()
 
     def _compile(self, declaration: Declaration) -> tuple[Table, TablePlanner]:
         key = declaration.group, declaration.name

@@ -59,6 +59,17 @@ class WriteIdReused(HeadwaterError):
     code = "write-id-reused"
 
 
+class PositionUnknown(InvalidInput):
+    """The position of a change stream is beyond its newest change: it was given by another stream, or by none."""
+
+    code = "position-unknown"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the position is beyond the newest change: it is not from this stream; look at all rows and begin without it", where="since"
+        )
+
+
 class ChangesTrimmed(HeadwaterError):
     """Changes after the given position have been trimmed; `first` is where reading can go on."""
 

@@ -334,7 +334,10 @@ def _changes() -> JsonSchema:
     lines = {"text/event-stream": {"schema": {"type": "string"}}, "application/x-ndjson": {"schema": {"type": "string"}}}
     responses = operation["responses"]
     assert isinstance(responses, dict)
-    responses["200"] = {"description": "Events, or lines of JSON where `Accept` asks for them.", "content": lines}
+    responses["200"] = {
+        "description": "Events, or lines of JSON where `Accept` asks for them; one of kind `end` says why it is over.",
+        "content": lines,
+    }
     return operation
 
 

@@ -78,6 +78,7 @@ class TableStore(Protocol):
         """Changes after a position, 0 being the beginning; waits up to `wait_s` for a first one.
 
         Raises:
+            PositionUnknown: the position is beyond the newest change, and so not one of this space.
             ChangesTrimmed: some after that position have been trimmed; says the first position that can be read from.
         """
         ...

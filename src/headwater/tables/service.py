@@ -16,7 +16,7 @@ from headwater.kernel.errors import StorageFull
 from headwater.kernel.metrics import Metrics
 from headwater.tables.catalogue import Catalogue, Declared, InUse, Listed
 from headwater.tables.config import TablesConfig
-from headwater.tables.errors import NoSuchTable, PartitionFull, SchemaChanged, TableQuotaExceeded
+from headwater.tables.errors import NoSuchTable, PartitionFull, PositionUnknown, SchemaChanged, TableQuotaExceeded
 from headwater.tables.metrics import ANSWER_ROWS, PLANNED_AGAIN, REFUSED_FULL, ROWS_CLEARED, ROWS_READ, ROWS_WRITTEN, WRITES
 from headwater.tables.model import Condition, KeyedRow, Outcome, PartitionKey, Remove, Slice, SpaceId, Table, Write
 from headwater.tables.planner import WritePlan
@@ -291,21 +291,30 @@ class Tables:
         """Changes of a table after a position, 0 being the beginning; waits up to `wait_s` for a first one.
 
         Raises:
-            NoSuchTable: there is no such table, or it was declared without `changes`.
+            NoSuchTable: there is no such table, or it was declared without `changes`; also while this waits.
+            PositionUnknown: there was no such position.
             ChangesTrimmed: some of them are gone.
         """
-        in_use = self._catalogue.in_use(domain, name)
-        if not in_use.table.options.changes:
-            raise NoSuchTable("this table has no change stream: declare it with `changes: true` and a higher version", where="table")
+        in_use = self._streamed(domain, name)
         if in_use.space is None:  # and reading makes none
+            if after:
+                raise PositionUnknown
             if wait_s > 0:
                 await self._catalogue.change(wait_s)
             return ChangesShown((), after, True)
-        found = await run_until(in_use.gone, self._store.changes(in_use.space, after, limit=limit, wait_s=wait_s))
-        if found is None:
-            raise NoSuchTable("the table has been dropped", where="table")
+        found = await run_until(in_use.ended, self._store.changes(in_use.space, after, limit=limit, wait_s=wait_s))
+        if found is None or (in_use.ended.is_set() and not found.changes):  # the next look says why
+            if self._streamed(domain, name).space != in_use.space:
+                raise NoSuchTable("the table has been dropped; there is another of its name", where="table")
+            return await self.changes(domain, name, after, limit=limit, wait_s=0)
         shown = [in_use.planner.show_change(change) for change in found.changes]
         return ChangesShown(shown, found.next, found.at_end)
+
+    def _streamed(self, domain: str, name: str) -> InUse:
+        in_use = self._catalogue.in_use(domain, name)
+        if not in_use.table.options.changes:
+            raise NoSuchTable("this table has no change stream: declare it with `changes: true` and a higher version", where="table")
+        return in_use
 
     # Administration
 

@@ -1,6 +1,7 @@
 """Change streams over HTTP: server-sent events for browsers and libraries of them, lines of JSON for everything else.
 
-A stream is resumed by the id of the last change that was read: each change after that position is sent, at least once, in order.
+A stream is resumed by the id of the last change that was read: each change after that position is sent, at least once, in order. One that
+ends because it cannot be resumed says so at its end, with the problem that the next request would be answered.
 Sources: the HTML standard (server-sent events), the NDJSON convention.
 """
 
@@ -11,10 +12,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 import msgspec
 
 from headwater.http.messages import Request, Response
+from headwater.http.problems import problem_body
 from headwater.kernel.concurrency import run_until
 from headwater.kernel.errors import InvalidInput, Overloaded
 from headwater.kernel.metrics import Metrics
-from headwater.tables.errors import ChangesTrimmed, NoSuchTable
+from headwater.tables.errors import ChangesTrimmed, NoSuchTable, PositionUnknown
 from headwater.tables.metrics import CHANGES_SENT, STREAMS
 from headwater.tables.service import Tables
 
@@ -40,7 +42,7 @@ class Streams:
         """The stream that `request` asks for; where nothing more is there it `waits`, or ends.
 
         Raises:
-            InvalidInput: a position that is none.
+            InvalidInput, PositionUnknown: a position that is none.
             NoSuchTable: there is no such table, or it has no change stream.
             ChangesTrimmed: changes after the position are gone.
             Overloaded: too many streams are being read.
@@ -60,22 +62,22 @@ class Streams:
         try:
             await self._service.changes(domain, table, after, limit=1, wait_s=0)
             yield b""  # nobody sees it: everything that could be refused has been
-            async for changes in self._batches(domain, table, after, waits=waits):
-                self._metrics.inc(CHANGES_SENT, len(changes))
-                yield b"".join(map(encode, changes)) if changes else (b"\n" if lines else b":\n\n")
+            try:
+                async for changes in self._batches(domain, table, after, waits=waits):
+                    self._metrics.inc(CHANGES_SENT, len(changes))
+                    yield b"".join(map(encode, changes)) if changes else (b"\n" if lines else b":\n\n")
+            except (NoSuchTable, ChangesTrimmed, PositionUnknown) as why:  # dropped, turned off, or this reader is too slow
+                yield encode({"kind": "end", "problem": msgspec.Raw(problem_body(why.code, why.detail, where=why.where))})
         finally:
             self._open -= 1
             self._metrics.set(STREAMS, self._open)
 
     async def _batches(self, domain: str, table: str, after: int, *, waits: bool) -> AsyncIterator[Sequence[Mapping[str, object]]]:
-        """Changes as they come; nothing in a batch means that for some time there was none."""
+        """Changes as they come; nothing in a batch means that for some time there was none. Raises what `Tables.changes` raises."""
         while not self._stopping.is_set():
-            try:
-                wait_s = HEARTBEAT_S if waits else 0
-                asked = self._service.changes(domain, table, after, limit=CHANGES_AT_ONCE, wait_s=wait_s)
-                found = await run_until(self._stopping, asked)
-            except (NoSuchTable, ChangesTrimmed):
-                return  # dropped, or this reader is too slow: its next request is told so
+            wait_s = HEARTBEAT_S if waits else 0
+            asked = self._service.changes(domain, table, after, limit=CHANGES_AT_ONCE, wait_s=wait_s)
+            found = await run_until(self._stopping, asked)
             if found is None:
                 return
             if found.changes or waits:
@@ -97,5 +99,6 @@ def _as_line(change: Mapping[str, object]) -> bytes:
 
 
 def _as_event(change: Mapping[str, object]) -> bytes:
-    head = f"id: {change['id']}\nevent: {change['kind']}\ndata: "
+    id = f"id: {change['id']}\n" if "id" in change else ""
+    head = f"{id}event: {change['kind']}\ndata: "
     return head.encode() + msgspec.json.encode(change) + b"\n\n"

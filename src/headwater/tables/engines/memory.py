@@ -8,7 +8,7 @@ from sortedcontainers import SortedDict
 
 from headwater.kernel.clock import Clock
 from headwater.kernel.waiting import Waiters
-from headwater.tables.errors import ChangesTrimmed, PartitionFull, SchemaChanged, TableQuotaExceeded, WriteIdReused
+from headwater.tables.errors import ChangesTrimmed, PartitionFull, PositionUnknown, SchemaChanged, TableQuotaExceeded, WriteIdReused
 from headwater.tables.model import (
     NOTHING,
     Change,
@@ -283,6 +283,8 @@ class MemoryTableStore:
             return []
         if after < space.trimmed:
             raise ChangesTrimmed(f"changes up to position {space.trimmed} have been trimmed; those after it are there", first=space.trimmed)
+        if after > max(space.trimmed, space.changes[-1].sequence if space.changes else 0):
+            raise PositionUnknown
         return [change for change in space.changes if change.sequence > after]
 
     # Upkeep

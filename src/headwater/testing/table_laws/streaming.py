@@ -5,7 +5,7 @@ import asyncio
 from msgspec.structs import replace as altered
 
 from headwater.kernel.errors import TooLarge
-from headwater.tables.errors import ChangesTrimmed, SchemaChanged
+from headwater.tables.errors import ChangesTrimmed, PositionUnknown, SchemaChanged
 from headwater.tables.model import ChangeKind, Condition, Options, Usage
 from headwater.tables.rows import CHANGES_BYTES_MAX
 from headwater.testing.table_laws.setting import PATIENCE_S, Law, TableEngine, opened, raises, table_of
@@ -152,6 +152,24 @@ async def old_changes_are_trimmed_and_said_to_be(engine: TableEngine) -> None:
         assert len(await t.all(t.slice())) == 10
 
 
+async def a_position_beyond_the_newest_change_is_none(engine: TableEngine) -> None:
+    """A position beyond the newest change is none, whether that change is still there or not."""
+    async with opened(engine, table_of(options=STREAMED)) as t:
+        await raises(PositionUnknown, t.store.changes(t.space, 1, limit=10, wait_s=0))
+        await t.put(1, v="x")
+        newest = (await t.changes())[-1].sequence
+        assert await t.changes(newest) == [] and [one.sequence for one in await t.changes(newest - 1)] == [newest]
+        for wait_s in (0, PATIENCE_S):
+            await raises(PositionUnknown, t.store.changes(t.space, newest + 1, limit=10, wait_s=wait_s))
+        t.clock.advance(10)
+        await t.reclaim(changes_kept_ms=4_000)
+        assert await t.changes(newest) == []
+        await raises(PositionUnknown, t.store.changes(t.space, newest + 1, limit=10, wait_s=0))
+        await t.put(2, v="y")
+        last = (await t.changes(newest))[-1].sequence
+        await raises(PositionUnknown, t.store.changes(t.space, last + 1, limit=10, wait_s=0))
+
+
 async def a_stream_that_ended_hides_no_gap(engine: TableEngine) -> None:
     """A stream that ended and begins again hides no gap: every position from before is told."""
     async with opened(engine, table_of(options=STREAMED)) as t:
@@ -267,6 +285,7 @@ LAWS: tuple[Law, ...] = (
     a_reader_waits_for_the_next_change,
     a_reader_gives_up_waiting,
     old_changes_are_trimmed_and_said_to_be,
+    a_position_beyond_the_newest_change_is_none,
     a_stream_that_ended_hides_no_gap,
     a_range_is_deleted_and_counted,
     a_delete_of_a_range_is_bounded,

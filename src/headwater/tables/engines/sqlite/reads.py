@@ -4,7 +4,7 @@ A slice and the static row of its partition come out of one statement, so they a
 """
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ import apsw
 from headwater.sqlite.queries import fetch_all, fetch_one
 from headwater.tables.engines.sqlite.keys import BEYOND, ROW, partition_of, partition_prefix, row_key, space_prefix, split
 from headwater.tables.engines.sqlite.records import change_of, row_of
-from headwater.tables.errors import ChangesTrimmed
+from headwater.tables.errors import ChangesTrimmed, PositionUnknown
 from headwater.tables.model import (
     Change,
     Changes,
@@ -51,6 +51,7 @@ _CHANGES = """
     SELECT s.trimmed, c.sequence, c.at_ms, c.data
     FROM space AS s LEFT JOIN change AS c ON c.space = s.id AND c.sequence > ?2 WHERE s.id = ?1 ORDER BY c.sequence LIMIT ?3
 """
+_IS_CHANGE = "SELECT 1 FROM change WHERE space = ? AND sequence = ?"
 _LOST = "SELECT after, until FROM lost"
 _USAGE = "SELECT rows, bytes FROM space WHERE id = ?"
 _TOTAL = "SELECT coalesce(sum(rows), 0), coalesce(sum(bytes), 0) FROM space WHERE incarnation IS NOT NULL"
@@ -230,8 +231,13 @@ def _static(connection: apsw.Connection, prefix: bytes, now_s: int) -> StoredRow
 # Changes and sizes
 
 
-def read_changes(connection: apsw.Connection, space: SpaceId, after: int, *, limit: int) -> Changes:
-    """Changes after a position, at most `limit` and none beyond `CHANGES_BYTES`. Raises ChangesTrimmed."""
+def read_changes(connection: apsw.Connection, space: SpaceId, after: int, *, limit: int, known: Container[int] = ()) -> Changes:
+    """Changes after a position, at most `limit` and none beyond `CHANGES_BYTES`.
+
+    Raises:
+        ChangesTrimmed: some are gone.
+        PositionUnknown: no change has that position or a later one, nor is it among the `known` ones.
+    """
     page: list[Change] = []
     taken_bytes, at_end = 0, True
     with closing(connection.execute(_CHANGES, (space, after, limit + 1))) as cursor:
@@ -239,6 +245,8 @@ def read_changes(connection: apsw.Connection, space: SpaceId, after: int, *, lim
             if after < trimmed:
                 raise ChangesTrimmed(f"changes up to position {trimmed} have been trimmed; those after it are there", first=trimmed)
             if sequence is None:
+                if after not in (0, trimmed) and after not in known and fetch_one(connection, _IS_CHANGE, (space, after)) is None:
+                    raise PositionUnknown
                 break
             if len(page) == limit or taken_bytes >= CHANGES_BYTES:
                 at_end = False

@@ -229,7 +229,7 @@ class SqliteTableStore:
             return Changes((), after, True)
         reads.refuse_lost(self._lost, after)
         with translated(self._reader):
-            return reads.read_changes(self._reader, space, after, limit=limit)
+            return reads.read_changes(self._reader, space, after, limit=limit, known=[until for _, until in self._lost])
 
     # Upkeep
 
