@@ -139,6 +139,25 @@ def _alive() -> list[str]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def modules_are_compiled_once() -> Iterator[None]:
+    """Let the processes of a run share compiled modules, where whoever runs it keeps Python from writing them beside the sources.
+
+    Hundreds of processes are started, and compiling takes two thirds of a start.
+    """
+    forbidden = os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if not forbidden:
+        yield
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="headwater-compiled-", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("PYTHONPYCACHEPREFIX", folder)
+        yield
+    os.environ["PYTHONDONTWRITEBYTECODE"] = forbidden
+
+
+@pytest.fixture(scope="session", autouse=True)
 def no_process_is_left() -> Iterator[None]:
     """Fail the run when a test leaves a process behind."""
     yield
