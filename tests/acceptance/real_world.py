@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from tests.acceptance.platform_process import PlatformProcess, eventually, fetch
+from tests.acceptance.platform_process import PlatformProcess, fetch
+from tests.acceptance.served_process import eventually
 from tests.real.varnish import RealVarnish
 from tests.real.wiki import RealWiki, free_port
 

@@ -1,31 +1,15 @@
 """The process of sessions as an operator runs it: started, asked over HTTP, killed, started again on the same directory."""
 
-import contextlib
 import http.client
-import json
-import os
 import pathlib
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
-from tests.acceptance.platform_process import eventually
+from tests.acceptance.served_process import COMMAND, ServedProcess
 
-COMMAND = str(pathlib.Path(sys.executable).with_name("headwater"))
-START_MAX_S = 30.0
-STOP_MAX_S = 10.0
 ANSWER_MAX_S = 30.0
-
-
-def environment(**more: str) -> dict[str, str]:
-    """The environment without settings of whoever runs the tests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADWATER_") or name == "HEADWATER_TEST_RUN"}
-    return {**kept, **more}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +22,8 @@ class Answer:
 
 
 @dataclass
-class SessionsProcess:
-    """`headwater serve sessions` on one data directory. Use as a context manager: what still runs at the end is killed.
+class SessionsProcess(ServedProcess):
+    """`headwater serve sessions` on one data directory.
 
     Attributes:
         folder: where it is started; data lie in `data`, its log in `sessions.log`.
@@ -49,12 +33,12 @@ class SessionsProcess:
         listen: its address; port 0 lets the system choose, and every later start uses the same one.
     """
 
+    log_name: ClassVar[str] = "sessions.log"
     folder: pathlib.Path
     config: str | None = None
     command: Sequence[str] = (COMMAND,)
     listen: str = "127.0.0.1:0"
     environ: Mapping[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
     _local: threading.local = field(default_factory=threading.local)
     _connections: list[http.client.HTTPConnection] = field(default_factory=list)
 
@@ -62,52 +46,32 @@ class SessionsProcess:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.kill()
-
     @property
     def data(self) -> pathlib.Path:
         """Its data directory."""
         return self.folder / "data" / "sessions"
 
-    @property
-    def log(self) -> str:
-        """What it has logged so far."""
-        return (self.folder / "sessions.log").read_text()
-
     def begin(self, **more: str) -> None:
         """Start it without waiting."""
-        assert self.process is None, "runs already"
         self.folder.mkdir(exist_ok=True)
         arguments = ["serve", "sessions", "--json"]
         if self.config is not None:
             (self.folder / "headwater.yaml").write_text(self.config)
             arguments += ["--config", "headwater.yaml"]
         settings = {"HEADWATER_DATA_DIR": str(self.folder / "data"), "HEADWATER_SESSIONS__LISTEN": self.listen}
-        with (self.folder / "sessions.log").open("ab") as log, (self.folder / "ready.json").open("wb") as ready:
-            self.process = subprocess.Popen(
-                [*self.command, *arguments],
-                cwd=self.folder,
-                env=environment(**{**settings, **self.environ, **more}),
-                stdin=subprocess.DEVNULL,
-                stdout=ready,
-                stderr=log,
-                start_new_session=True,
-            )
+        self.launch([*self.command, *arguments], {**settings, **self.environ, **more})
 
     def start(self, **more: str) -> None:
         """Start it and wait until it answers `/livez`."""
         self.begin(**more)
-        eventually(self.is_ready, within_s=START_MAX_S, what=lambda: self.log[-3000:])
+        self.wait_until_ready()
 
     def is_ready(self) -> bool:
         """Whether it has said where it listens, and answers there. Fails if it has ended."""
-        assert self.process is not None
-        assert self.process.poll() is None, f"it ended with {self.process.returncode}: {self.log[-3000:]}"
-        text = (self.folder / "ready.json").read_text()
-        if not text.endswith("\n"):
+        addresses = self.announced()
+        if not addresses:
             return False
-        self.listen = json.loads(text.splitlines()[-1])["roles"]["sessions"]
+        self.listen = addresses["sessions"]
         return self.ask("GET", "/livez").status == 200
 
     def ask(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:
@@ -141,19 +105,5 @@ class SessionsProcess:
 
     def kill(self) -> None:
         """SIGKILL, whatever it is doing."""
-        if self.process is None:
-            self.hang_up()
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
-        self.process = None
+        super().kill()
         self.hang_up()
-
-    def terminate(self) -> None:
-        """SIGTERM, as an operator ends it; it must end with status 0 within 10 s."""
-        assert self.process is not None
-        self.process.terminate()
-        status = self.process.wait(STOP_MAX_S)
-        self.process = None
-        assert status == 0, self.log[-3000:]

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from tests.acceptance.sessions_process import COMMAND, environment
+from tests.acceptance.served_process import COMMAND, environment
 from tests.acceptance.tables_process import TablesProcess
 from typer.testing import CliRunner
 

@@ -5,25 +5,19 @@ import http.client
 import json
 import os
 import pathlib
-import signal
 import socket
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from tests.acceptance.platform_process import eventually
-from tests.acceptance.sessions_process import COMMAND, environment
+from tests.acceptance.served_process import COMMAND, ServedProcess
 
-START_MAX_S = 30.0
-STOP_MAX_S = 10.0
 NOTED_MAX_S = 10.0
 
 
 @dataclass
-class TablesProcess:
-    """`headwater serve tables` on one data directory. Use as a context manager: what still runs at the end is killed.
+class TablesProcess(ServedProcess):
+    """`headwater serve tables` on one data directory.
 
     Attributes:
         folder: where it is started; data lie in `data`, its log in `tables.log`.
@@ -31,22 +25,14 @@ class TablesProcess:
         port: where it listens; 0 lets the first start choose.
     """
 
+    log_name: ClassVar[str] = "tables.log"
     folder: pathlib.Path
     settings: Mapping[str, Any] = field(default_factory=dict)
     port: int = 0
-    process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         self.start()
         return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.kill()
-
-    @property
-    def log(self) -> str:
-        """What it has logged so far."""
-        return (self.folder / "tables.log").read_text()
 
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Write the configuration file; JSON is YAML."""
@@ -55,29 +41,17 @@ class TablesProcess:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        assert self.process is None, "runs already"
         self.configure(self.settings)
-        more = {"HEADWATER_DATA_DIR": str(self.folder / "data"), "HEADWATER_TABLES__LISTEN": f"127.0.0.1:{self.port}"}
-        with (self.folder / "tables.log").open("ab") as log, (self.folder / "ready.json").open("wb") as ready:
-            self.process = subprocess.Popen(
-                [COMMAND, "serve", "tables", "--json", "--config", "headwater.yaml"],
-                cwd=self.folder,
-                env=environment(**more),
-                stdin=subprocess.DEVNULL,
-                stdout=ready,
-                stderr=log,
-                start_new_session=True,
-            )
-        eventually(self.is_ready, within_s=START_MAX_S, what=lambda: self.log[-3000:])
+        environ = {"HEADWATER_DATA_DIR": str(self.folder / "data"), "HEADWATER_TABLES__LISTEN": f"127.0.0.1:{self.port}"}
+        self.launch([COMMAND, "serve", "tables", "--json", "--config", "headwater.yaml"], environ)
+        self.wait_until_ready()
 
     def is_ready(self) -> bool:
-        """Whether it has said where it listens. Fails if it has ended."""
-        assert self.process is not None
-        assert self.process.poll() is None, f"it ended with {self.process.returncode}: {self.log[-3000:]}"
-        text = (self.folder / "ready.json").read_text()
-        if not text.endswith("\n"):
+        """Whether it has said where it listens, and answers there. Fails if it has ended."""
+        addresses = self.announced()
+        if not addresses:
             return False
-        self.port = int(json.loads(text.splitlines()[-1])["roles"]["tables"].rpartition(":")[2])
+        self.port = int(addresses["tables"].rpartition(":")[2])
         return self.ask("GET", "/livez")[0] == 200
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
@@ -107,30 +81,8 @@ class TablesProcess:
             assert head.startswith(b"HTTP/1.1 200"), head
             yield peer
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        assert self.process is not None
-        self.process.send_signal(number)
-
     def memory_bytes(self) -> int:
         """What it holds in memory."""
         assert self.process is not None
         fields = pathlib.Path(f"/proc/{self.process.pid}/statm").read_text().split()
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
-
-    def kill(self) -> None:
-        """SIGKILL, whatever it is doing."""
-        if self.process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
-        self.process = None
-
-    def terminate(self) -> None:
-        """SIGTERM, as an operator ends it; it must end with status 0 within 10 s."""
-        assert self.process is not None
-        self.process.terminate()
-        status = self.process.wait(STOP_MAX_S)
-        self.process = None
-        assert status == 0, self.log[-3000:]

@@ -12,8 +12,9 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from tests.acceptance.platform_process import PlatformProcess, eventually
+from tests.acceptance.platform_process import PlatformProcess
 from tests.acceptance.river_world import RIVERS, WIKI, RiverWorld
+from tests.acceptance.served_process import eventually
 from tests.acceptance.test_kill import all_right, event, filled, post
 
 DISK_BYTES = 24 * 2**20

@@ -7,7 +7,7 @@ import re
 import subprocess
 
 import pytest
-from tests.acceptance.sessions_process import COMMAND
+from tests.acceptance.served_process import COMMAND
 from tests.acceptance.tables_command import TablesWithCommand
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs/tutorials/first-table.md"

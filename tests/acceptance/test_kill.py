@@ -18,8 +18,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.acceptance.platform_process import PlatformProcess, eventually
+from tests.acceptance.platform_process import PlatformProcess
 from tests.acceptance.river_world import ALONE, RIVERS, WIKI, RiverWorld
+from tests.acceptance.served_process import eventually
 
 from headwater.app.metrics import CATALOGUE
 from headwater.kernel.clock import SystemClock

@@ -12,8 +12,8 @@ import sqlite3
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.acceptance.platform_process import eventually
 from tests.acceptance.real_world import RealWorld, key_of
+from tests.acceptance.served_process import eventually
 from tests.real import templates
 from tests.real.excerpt import PAGES_ALL
 from tests.real.wiki import png

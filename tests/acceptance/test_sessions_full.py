@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.acceptance.platform_process import eventually
+from tests.acceptance.served_process import eventually
 from tests.acceptance.sessions_process import SessionsProcess
 from tests.acceptance.test_sessions_process import succeeded
 
@@ -70,7 +70,7 @@ def test_a_full_disk_refuses_saves_alone_and_forgets_nothing(service: SessionsPr
     minted = json.loads(service.ask("POST", "/v2/sessions", b"of me", {"session-subject": "me"}).body)["session"]
     filler = _fill_up(service.folder / "data")
 
-    eventually(lambda: _save(service, f"more{os.urandom(4).hex()}", 200_000) == 500, within_s=CALM_MAX_S, what=lambda: service.log[-3000:])
+    eventually(lambda: _save(service, f"more{os.urandom(4).hex()}", 200_000) == 500, within_s=CALM_MAX_S, what=service.last_words)
     assert _alive(service) == everything
     assert service.ask("DELETE", "/sessions/v1/kept0").status == 204
     assert service.ask("DELETE", "/v2/sessions/subjects/me").status == 204
@@ -86,7 +86,7 @@ def test_a_full_disk_refuses_saves_alone_and_forgets_nothing(service: SessionsPr
         service.start()
         assert _alive(service) == everything[1:] and service.ask("GET", f"/v2/sessions/sessions/{minted}").status == 404
     filler.unlink()
-    eventually(lambda: _save(service, "after") == 201, within_s=CALM_MAX_S, what=lambda: service.log[-3000:])
+    eventually(lambda: _save(service, "after") == 201, within_s=CALM_MAX_S, what=service.last_words)
     assert _alive(service) == everything[1:] and service.ask("GET", f"/v2/sessions/sessions/{minted}").status == 404
     service.terminate()
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from tests.acceptance.platform_process import eventually
+from tests.acceptance.served_process import eventually
 from tests.acceptance.sessions_process import SessionsProcess
 from tests.acceptance.test_sessions_process import reload, succeeded
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import apsw
 import pytest
-from tests.acceptance.platform_process import eventually
-from tests.acceptance.sessions_process import COMMAND, STOP_MAX_S, SessionsProcess, environment
+from tests.acceptance.served_process import COMMAND, STOP_MAX_S, environment, eventually
+from tests.acceptance.sessions_process import SessionsProcess
 
 OTHER_SERVICES = ("log", "events", "propagation", "purging", "tables", "mediawiki", "console")
 _DUMPS_MODULES = """

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.acceptance.platform_process import eventually, fetch
+from tests.acceptance.platform_process import fetch
+from tests.acceptance.served_process import eventually
 from tests.acceptance.tables_command import TablesWithCommand
 
 KINDS: dict[str, list[Any]] = {

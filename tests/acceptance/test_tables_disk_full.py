@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.acceptance.platform_process import eventually
+from tests.acceptance.served_process import eventually
 from tests.acceptance.tables_process import TablesProcess
 
 DISK_BYTES = 48 * 2**20
@@ -79,10 +79,10 @@ def test_a_full_disk_refuses_writes_and_serves_reads_and_deletes(tables: TablesP
     assert rows(tables) == left
     assert tables.ask("DELETE", f"{AT}/other")[0] == 204
     assert tables.ask("DELETE", f"{AT}/log")[0] == 204
-    eventually(lambda: tables.ask("PUT", f"{AT}/again", LOG)[0] in (200, 201), within_s=CALM_MAX_S, what=lambda: tables.log[-3000:])
+    eventually(lambda: tables.ask("PUT", f"{AT}/again", LOG)[0] in (200, 201), within_s=CALM_MAX_S, what=tables.last_words)
     eventually(
         lambda: tables.ask("PUT", f"{AT}/again/rows", {"attributes": {"h": "a", "r": 1}})[0] == 201,
         within_s=CALM_MAX_S,
-        what=lambda: tables.log[-3000:],
+        what=tables.last_words,
     )
     tables.terminate()

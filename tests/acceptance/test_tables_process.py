@@ -13,8 +13,7 @@ import time
 from typing import Any
 
 import pytest
-from tests.acceptance.platform_process import eventually
-from tests.acceptance.sessions_process import COMMAND, environment
+from tests.acceptance.served_process import COMMAND, environment, eventually
 from tests.acceptance.tables_process import NOTED_MAX_S, TablesProcess
 
 AT = "/v1/en.example/tables"

@@ -18,8 +18,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from cryptography import x509
-from tests.acceptance.platform_process import eventually
-from tests.acceptance.sessions_process import COMMAND, environment
+from tests.acceptance.served_process import COMMAND, environment, eventually
 from tests.certificates import SERVER, Authority, Pair
 
 START_MAX_S = 60.0
