@@ -150,16 +150,20 @@ def found_in(status: int, body: bytes) -> int | None:
     return int(body.split(b".")[0]) if status == 200 else None
 
 
-def trial(service: SessionsProcess, seed: int) -> tuple[int, list[str]]:
-    """Clients at work, a kill in the middle, a new start; facts compared and what was wrong."""
-    dice = random.Random(seed)
-    failpoint = dice.choice((None, *FAILPOINTS))
+def start_armed(service: SessionsProcess, dice: random.Random) -> pathlib.Path:
+    """Start it with a failpoint at which it stops itself, or with none; the file that is there once it has stopped."""
     note = service.folder / "failpoint"
     note.unlink(missing_ok=True)
+    failpoint = dice.choice((None, *FAILPOINTS))
     armed = (
         {} if failpoint is None else {"HEADWATER_FAILPOINT": f"{failpoint}:{dice.randint(1, 40)}", "HEADWATER_FAILPOINT_FILE": str(note)}
     )
     service.start(**armed)
+    return note
+
+
+def killed_at_work(service: SessionsProcess, note: pathlib.Path, seed: int, dice: random.Random) -> list[Client]:
+    """Clients at work, and a kill in the middle, at the failpoint or at any time; the clients with their books."""
     clients = [Client(service, number, seed * CLIENTS + number) for number in range(CLIENTS)]
     for client in clients:
         client.pages = [Page(f"/sessions/v1/trial-{seed}-{client.number}-{n}") for n in range(KEYS_PER_CLIENT)]
@@ -172,21 +176,20 @@ def trial(service: SessionsProcess, seed: int) -> tuple[int, list[str]]:
     for client in clients:
         client.join()
     service.kill()
-    service.start()
-    compared = sum(client.compare() for client in clients)
-    service.kill()
-    return compared, [fact for client in clients for fact in client.wrong]
+    return clients
 
 
 def kill_again_and_again(folder: pathlib.Path, trials: int) -> None:
-    """So many trials on one directory."""
+    """So many kills on one directory. What a kill has left is compared in the process that the next one will kill."""
     service = SessionsProcess(folder / "service", config=_QUIET)
     compared, wrong = 0, []
     try:
+        note = start_armed(service, random.Random(0))
         for seed in range(trials):
-            more, found = trial(service, seed)
-            compared += more
-            wrong += [f"trial {seed}: {fact}" for fact in found]
+            clients = killed_at_work(service, note, seed, random.Random(seed))
+            note = start_armed(service, random.Random(seed + 1))
+            compared += sum(client.compare() for client in clients)
+            wrong += [f"trial {seed}: {fact}" for client in clients for fact in client.wrong]
     finally:
         service.kill()
     print(f"{trials} kills, {compared} facts compared, {len(wrong)} wrong")
