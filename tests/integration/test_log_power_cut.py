@@ -5,7 +5,6 @@ opened and compared with what had been answered by then. Two broken variants of 
 """
 
 import asyncio
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from headwater.kernel.errors import OffsetTrimmed
 from headwater.log.model import NewRecord, Offset, OwnedName, PartitionId, Position
 from headwater.sqlite import Platform, connections
 from headwater.sqlite.writer import Item, Writer
-from headwater.testing.faults import Disk, Event, FaultVfs, Loss, Mark, Sync, power_cut
+from headwater.testing.faults import Disk, Event, FaultVfs, Loss, Mark, Sync, broken_images, power_cut
 
 CI_IMAGES = 200
 PROOF_IMAGES = 5_000
@@ -97,23 +96,12 @@ def _from(found: Mapping[Offset, bytes | None], first: int) -> dict[Offset, byte
 
 
 def _check_images(journal: Sequence[Event], images: int, directory: Path, *, seed: int) -> list[str]:
-    """Build and verify that many images; returns those that the log did not survive."""
-    lot = Random(seed)
-    losses = list(Loss)
-    declared = next(index for index, event in enumerate(journal) if isinstance(event, Mark))
-    failures: list[str] = []
-    for number in range(images):
-        image = directory / f"image-{number}"
-        image.mkdir()
-        at = lot.randrange(declared + 1, len(journal) + 1)
-        power_cut(journal, at=at, loss=losses[number % len(losses)], lot=lot, into=image)
-        answered = [event.what for event in journal[:at] if isinstance(event, Mark) and isinstance(event.what, Answered)]
-        try:
-            asyncio.run(_verify(image, answered))
-        except Exception as error:  # a torn database fails in any way it likes
-            failures.append(f"image {number}, {losses[number % len(losses)]}, cut at {at}: {error!r}")
-        shutil.rmtree(image)
-    return failures
+    """Build and verify that many images, of any time after the log was declared; returns those that it did not survive."""
+
+    def verify(image: Path, past: Sequence[Event]) -> None:
+        asyncio.run(_verify(image, [event.what for event in past if isinstance(event, Mark) and isinstance(event.what, Answered)]))
+
+    return broken_images(journal, images=images, directory=directory, lot=Random(seed), verify=verify)
 
 
 def test_what_is_answered_survives_power_cuts(tmp_path: Path) -> None:

@@ -6,47 +6,18 @@ caught by the same comparison.
 
 import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from random import Random
 
 import pytest
+from tests.integration.killing import kill_one
 from tests.integration.sessions_under_kill import State, open_world
 
 POINTS = ("sessions.save", "sessions.saved", "sessions.delete", "sessions.revoke", "sessions.rotate")
 HITS = (1, 2, 4, 7, 9, 12)
 CI_AT_ANY_TIME = 10
 PROOF_KILLS = 500
-WAIT_S = 20.0
-
-
-def _kill_one(directory: Path, run: str, *, point: str | None, hit: int, delay_s: float = 0.0) -> list[str]:
-    """Start the process, kill it at the hit of a failpoint or some time after its first answer; returns the lines that it has written."""
-    note = directory / "note"
-    note.unlink(missing_ok=True)
-    environment = {**os.environ, "PYTHONPATH": f"src{os.pathsep}."}
-    if point is not None:
-        environment |= {"HEADWATER_FAILPOINT": f"{point}:{hit}", "HEADWATER_FAILPOINT_FILE": str(note)}
-    output = directory / "said"
-    with output.open("wb") as said:
-        command = [sys.executable, "-m", "tests.integration.sessions_under_kill", str(directory), run]
-        process = subprocess.Popen(command, stdout=said, stderr=subprocess.PIPE, env=environment)
-    try:
-        ready = note.exists if point is not None else lambda: output.stat().st_size > 0
-        until_s = time.monotonic() + WAIT_S
-        while not ready():
-            assert process.poll() is None, process.stderr and process.stderr.read()
-            assert time.monotonic() < until_s, f"{point}:{hit} was never reached"
-            time.sleep(0.005)
-        time.sleep(delay_s)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    return [line for line in output.read_text().splitlines() if line.startswith("[")]
+PROGRAM = "tests.integration.sessions_under_kill"
 
 
 def _allowed(lines: list[str]) -> dict[int, list[State]]:
@@ -88,7 +59,7 @@ def _kills(directory: Path, count: int, *, seed: int) -> tuple[State, int]:
     answered = 0
     for number in range(count):
         point, hit = planned[number % len(planned)]
-        lines = _kill_one(directory, f"{number}", point=point, hit=hit, delay_s=0.0 if point else lot.random() * 0.1)
+        lines = kill_one(PROGRAM, directory, f"{number}", point=point, hit=hit, delay_s=0.0 if point else lot.random() * 0.1)
         answered += sum(len(json.loads(line)) == 1 for line in lines)
         asyncio.run(_verify(directory, _allowed(lines), settled))
     return settled, answered
@@ -108,7 +79,7 @@ def test_many_kills_lose_nothing_and_bring_nothing_back(tmp_path: Path, seed: in
 
 def test_an_answer_before_the_write_would_be_noticed(tmp_path: Path) -> None:
     """What is compared: an answer that says more than the store has."""
-    lines = _kill_one(tmp_path, "0", point="sessions.save", hit=3)
+    lines = kill_one(PROGRAM, tmp_path, "0", point="sessions.save", hit=3)
     begun = next(line for line in reversed(lines) if len(json.loads(line)) == 2)
     worker, state = json.loads(begun)
     with pytest.raises(AssertionError, match="neither"):

@@ -5,47 +5,18 @@ One store is killed over and over, so every kill meets what the kills before it 
 
 import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from random import Random
 
 import pytest
+from tests.integration.killing import kill_one
 from tests.integration.tables_under_fault import WORKERS, State, found_in, open_store, verify, verify_whole
 
 POINTS = ("tables.write", "tables.stored", "tables.written", "tables.cleared", "tables.declared")
 HITS = (1, 3, 8, 15, 30, 50)
 CI_AT_ANY_TIME = 10
 PROOF_KILLS = 500
-WAIT_S = 20.0
-
-
-def _kill_one(directory: Path, run: str, *, point: str | None, hit: int, delay_s: float = 0.0) -> list[str]:
-    """Start the process, kill it at the hit of a failpoint or some time after its first answer; returns the lines that it has written."""
-    note = directory / "note"
-    note.unlink(missing_ok=True)
-    environment = {**os.environ, "PYTHONPATH": f"src{os.pathsep}."}
-    if point is not None:
-        environment |= {"HEADWATER_FAILPOINT": f"{point}:{hit}", "HEADWATER_FAILPOINT_FILE": str(note)}
-    output = directory / "said"
-    with output.open("wb") as said:
-        command = [sys.executable, "-m", "tests.integration.tables_under_fault", str(directory), run]
-        process = subprocess.Popen(command, stdout=said, stderr=subprocess.PIPE, env=environment)
-    try:
-        ready = note.exists if point is not None else lambda: output.stat().st_size > 0
-        until_s = time.monotonic() + WAIT_S
-        while not ready():
-            assert process.poll() is None, process.stderr and process.stderr.read()
-            assert time.monotonic() < until_s, f"{point}:{hit} was never reached"
-            time.sleep(0.005)
-        time.sleep(delay_s)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    return [line for line in output.read_text().splitlines() if line.startswith("[")]
+PROGRAM = "tests.integration.tables_under_fault"
 
 
 def _allowed(lines: list[str]) -> dict[int, list[State]]:
@@ -99,7 +70,7 @@ def _kills(directory: Path, count: int, *, seed: int) -> tuple[State, int]:
     answered = 0
     for number in range(count):
         point, hit = planned[number % len(planned)]
-        lines = _kill_one(directory, f"{number}", point=point, hit=hit, delay_s=0.0 if point else lot.random() * 0.1)
+        lines = kill_one(PROGRAM, directory, f"{number}", point=point, hit=hit, delay_s=0.0 if point else lot.random() * 0.1)
         answered += sum(len(json.loads(line)) == 1 for line in lines)
         settled |= asyncio.run(verify(directory, _allowed(lines), workers=WORKERS))
         if number % 10 == 9:
@@ -123,7 +94,7 @@ def test_many_kills_lose_nothing_and_tear_nothing(tmp_path: Path, seed: int) -> 
 
 def test_an_answer_before_the_write_would_be_noticed(tmp_path: Path) -> None:
     """What is compared: an answer that says more than the store has."""
-    lines = _kill_one(tmp_path, "0", point="tables.write", hit=9)
+    lines = kill_one(PROGRAM, tmp_path, "0", point="tables.write", hit=9)
     begun = next(line for line in reversed(lines) if len(json.loads(line)) == 2)
     worker, state = json.loads(begun)
     more = {**state, f"0.{worker}/77": "never"}
