@@ -122,7 +122,11 @@ def show_schema(target: Target, *, as_json: bool) -> None:
     if as_json:
         print_json(schema)
     else:
-        sys.stdout.write(json.dumps(schema, ensure_ascii=False, indent=2) + "\n")
+        from headwater.tables.schema import BESIDE
+
+        said_twice = [name for name in BESIDE if name in schema and name in schema["options"]]
+        once = {name: value for name, value in schema.items() if name not in said_twice}
+        sys.stdout.write(json.dumps(once, ensure_ascii=False, indent=2) + "\n")
 
 
 def drop_table(target: Target, *, dry_run: bool, as_json: bool) -> Exit:

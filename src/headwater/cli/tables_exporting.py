@@ -33,19 +33,24 @@ class Keys:
     """What of a line says which row it is of.
 
     Attributes:
-        hashes, ranges: names of the columns.
-        has_statics: whether the table has static columns.
+        hashes, ranges, statics: names of the columns.
+        has_statics: whether there are static ones.
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         index = schema["index"]
         self.hashes = [one["attribute"] for one in index if one["type"] == "hash"]
         self.ranges = [one["attribute"] for one in index if one["type"] == "range"]
-        self.has_statics = any(one["type"] == "static" for one in index)
+        self.statics = [one["attribute"] for one in index if one["type"] == "static"]
+        self.has_statics = bool(self.statics)
 
     def is_static(self, line: Mapping[str, object]) -> bool:
         """Whether a line writes static columns only."""
         return self.has_statics and not any(name in line for name in self.ranges)
+
+    def names_static(self, line: Mapping[str, object]) -> bool:
+        """Whether a line writes any static column."""
+        return self.has_statics and any(name in line for name in self.statics)
 
     def partition(self, line: Mapping[str, object]) -> list[object]:
         """The partition that it is of."""

@@ -1,13 +1,13 @@
-"""`headwater tables import`: each line of a file is one write, many of them at once, those of one row in their order.
+"""`headwater tables import`: lines of a file are written as batches, many of them at once, those of one partition in their order.
 
 `FILE.import` notes up to which line everything is done, and a name for the run. Killed and called again, it goes on after that line; what
-was written beyond it is written again. On conditional tables the `write_id` of a line, made of the run's name and the line's number, makes
-that the same write. On plain ones the same values are written in the same order.
+was written beyond it is written again. On conditional tables the `write_id`, made of the run's name and the numbers of the lines, makes
+that the same write. On plain ones the same values are written in the same order. A batch that is refused because of its lines is written
+line by line, so that each line at fault is named; that is noted before, since the same lines under two ids would be two writes.
 """
 
 import asyncio
 import hashlib
-import json
 import os
 import zlib
 from collections.abc import Sequence
@@ -21,14 +21,15 @@ from headwater.cli.output import complain
 from headwater.cli.roles import Answer, RoleConnection
 from headwater.cli.tables_asking import Target, refuse
 from headwater.cli.tables_exporting import Keys, patiently
+from headwater.cli.tables_groups import Group, Grouping
 from headwater.cli.tables_lines import Finished, Line, lines_of
 from headwater.cli.tables_progress import Shown, read_progress, write_progress
 from headwater.kernel.errors import HeadwaterError, InvalidInput
 from headwater.kernel.ids import Ids
 
-LINES_AT_ONCE = 16
-"""Lines that a connection takes at a time."""
-LINES_WAITING = 64
+GROUPS_AT_ONCE = 16
+"""Groups of lines that a connection takes at a time."""
+GROUPS_WAITING = 16
 LINES_BETWEEN_NOTES = 2_000
 ENDS_BYTES = 64 * 1024
 _OF_THE_LINE = {400, 413, 422}
@@ -55,17 +56,20 @@ class Run:
         name: of the run, in every `write_id`.
         file, target: what goes where.
         finished: how far.
+        singly: first lines of groups beyond that which are written line by line.
     """
 
     name: str
     file: dict[str, object]
     target: dict[str, object]
     finished: Finished = field(default_factory=Finished)
+    singly: set[int] = field(default_factory=set)
 
     def note(self, path: Path) -> None:
         """Write it down. Raises StorageFull, Unavailable."""
         done = {"line": self.finished.number, "end": self.finished.end, "refused": self.finished.refused}
-        write_progress(path, {"run": self.name, "file": self.file, "target": self.target, **done})
+        self.singly = {number for number in self.singly if number > self.finished.number}
+        write_progress(path, {"run": self.name, "file": self.file, "target": self.target, "singly": sorted(self.singly), **done})
 
 
 def begin(path: Path, progress: Path, target: Target, *, restart: bool, ids: Ids) -> Run:
@@ -82,7 +86,9 @@ def begin(path: Path, progress: Path, target: Target, *, restart: bool, ids: Ids
         raise InvalidInput(f"{progress} is of an import into {noted['target']}: give --restart to begin another")
     if noted["file"] != of_file:
         raise InvalidInput(f"{path} was changed since its import was begun: give --restart to begin again")
-    return Run(noted["run"], of_file, of_target, Finished(noted["line"], noted["end"], noted["refused"]))
+    if "singly" not in noted:
+        raise InvalidInput(f"{progress} is of an earlier version: give --restart to begin again")
+    return Run(noted["run"], of_file, of_target, Finished(noted["line"], noted["end"], noted["refused"]), set(noted["singly"]))
 
 
 def _identity(file: BinaryIO) -> dict[str, object]:
@@ -100,29 +106,55 @@ class _Sender:
 
     def __init__(self, target: Target, run: Run, *, write_ids: bool) -> None:
         self._connection = RoleConnection(target.client)
-        self._path = f"{target.path}/rows"
+        self._target = target.path
         self._run = run
         self._write_ids = write_ids
         self.is_over = False
 
-    def send(self, lines: Sequence[Line]) -> list[Fault | None]:
-        """Write lines one after the other; why not, for each. Raises what `refuse` raises for what is not about the line."""
-        return [self._send(line) for line in lines if not self.is_over]
+    def send(self, groups: Sequence[Group]) -> list[list[Fault | None]]:
+        """Write groups one after the other; for each line of each why not.
+
+        Ends before one that is refused as a whole because of its lines. Raises what `refuse` raises for what is not about lines.
+        """
+        sent: list[list[Fault | None]] = []
+        for group in groups:
+            if self.is_over:
+                break
+            if len(group.lines) == 1 or group.number in self._run.singly:
+                sent.append([self._send(line) for line in group.lines])
+            elif self._send_together(group.lines):
+                sent.append([None] * len(group.lines))
+            else:
+                break
+        return sent
 
     def _send(self, line: Line) -> Fault | None:
-        write_id = b',"write_id":"%s-%d"' % (self._run.name.encode(), line.number) if self._write_ids else b""
-        body = b'{"attributes":%s%s}' % (line.text, write_id)
-        answer = patiently(lambda: self._attempt(body), give_up=lambda: self.is_over)
+        body = b'{"attributes":%s%s}' % (line.text, self._write_id(b"%d" % line.number))
+        told = self._ask("PUT", "/rows", body)
+        return None if told is None else Fault(line.number, str(told.get("detail", "")), told.get("where"))
+
+    def _send_together(self, lines: Sequence[Line]) -> bool:
+        rows = b",".join([b'{"attributes":%s}' % line.text for line in lines])
+        return (
+            self._ask("POST", "/batch", b'{"rows":[%s]%s}' % (rows, self._write_id(b"%d-%d" % (lines[0].number, lines[-1].number)))) is None
+        )
+
+    def _write_id(self, lines: bytes) -> bytes:
+        return b',"write_id":"%s-%s"' % (self._run.name.encode(), lines) if self._write_ids else b""
+
+    def _ask(self, method: str, rest: str, body: bytes) -> dict[str, Any] | None:
+        """None where it was written, else the problem that its lines are."""
+        answer = patiently(lambda: self._attempt(method, rest, body), give_up=lambda: self.is_over)
         if answer.status == 201:
             return None
-        told = answer.body if isinstance(answer.body, dict) else {}
+        told = answer.body if isinstance(answer.body, dict) else {"detail": str(answer.status)}
         if answer.status in _OF_THE_LINE or told.get("type") in _CODES_OF_THE_LINE:
-            return Fault(line.number, str(told.get("detail", answer.status)), told.get("where"))
+            return told
         refuse(answer)
         raise AssertionError(f"tables answered {answer.status} to a write")
 
-    def _attempt(self, body: bytes) -> Answer:
-        answer = self._connection.call("PUT", self._path, body)
+    def _attempt(self, method: str, rest: str, body: bytes) -> Answer:
+        answer = self._connection.call(method, self._target + rest, body)
         changed = answer.status == 409 and answer.body.get("type") == "/problems/schema-changed"
         full = answer.status == 507 and answer.body.get("type") == "/problems/storage-full"
         return Answer(503, answer.body) if changed or full else answer
@@ -174,7 +206,7 @@ class Importing:
     async def _all(self, file: BinaryIO, show: Shown) -> None:
         plain = self.schema.get("options", {}).get("writes") == "plain"
         senders = [_Sender(self.target, self.run, write_ids=not plain) for _ in range(self.connections)]
-        queues: list[asyncio.Queue[Line | None]] = [asyncio.Queue(LINES_WAITING) for _ in senders]
+        queues: list[asyncio.Queue[Group | None]] = [asyncio.Queue(GROUPS_WAITING) for _ in senders]
         try:
             with ThreadPoolExecutor(self.connections) as threads:
                 await self._through(file, list(zip(senders, queues, strict=True)), threads, show)
@@ -183,7 +215,7 @@ class Importing:
                 sender.close()
 
     async def _through(
-        self, file: BinaryIO, lanes: "Sequence[tuple[_Sender, asyncio.Queue[Line | None]]]", threads: ThreadPoolExecutor, show: Shown
+        self, file: BinaryIO, lanes: "Sequence[tuple[_Sender, asyncio.Queue[Group | None]]]", threads: ThreadPoolExecutor, show: Shown
     ) -> None:
         try:
             async with asyncio.TaskGroup() as group:
@@ -196,36 +228,45 @@ class Importing:
             for sender, _ in lanes:
                 sender.is_over = True
 
-    async def _deal(self, file: BinaryIO, queues: "Sequence[asyncio.Queue[Line | None]]") -> None:
-        """Give each line to the connection that has the lines of its row; where there are static columns, of its partition."""
-        keys, finished = Keys(self.schema), self.run.finished
+    async def _deal(self, file: BinaryIO, queues: "Sequence[asyncio.Queue[Group | None]]") -> None:
+        """Give each group of lines to the connection that has those of its partition."""
+        grouping, finished = Grouping(Keys(self.schema)), self.run.finished
+
+        async def give(group: Group | None) -> None:
+            if group is not None:
+                await queues[zlib.crc32(group.partition.encode()) % len(queues)].put(group)
+
         for line in lines_of(file, number=finished.number, end=finished.end):
+            await give(grouping.end() if line.row is None else grouping.add(line))
             finished.begin(line)
             if line.fault is not None:
                 self._refused(Fault(line.number, line.fault, line.where))
             if line.row is None:
                 finished.finish(line.number, refused=line.fault is not None)
-                continue
-            key = keys.partition(line.row) if keys.has_statics else keys.row(line.row)
-            place = zlib.crc32(json.dumps(key, sort_keys=True).encode()) % len(queues)
-            await queues[place].put(line)
+        await give(grouping.end())
         for queue in queues:
             await queue.put(None)
 
-    async def _work(self, sender: _Sender, queue: "asyncio.Queue[Line | None]", threads: ThreadPoolExecutor, show: Shown) -> None:
-        loop = asyncio.get_running_loop()
+    async def _work(self, sender: _Sender, queue: "asyncio.Queue[Group | None]", threads: ThreadPoolExecutor, show: Shown) -> None:
         more = True
         while more:
-            lines: list[Line] = []
-            while more and (not lines or (len(lines) < LINES_AT_ONCE and not queue.empty())):
-                line = await queue.get()
-                more = line is not None
-                lines += [] if line is None else [line]
-            for line, fault in zip(lines, await loop.run_in_executor(threads, sender.send, lines), strict=True):
-                if fault is not None:
-                    self._refused(fault)
-                self._finish(line, fault)
+            groups: list[Group] = []
+            while more and (not groups or (len(groups) < GROUPS_AT_ONCE and not queue.empty())):
+                group = await queue.get()
+                more = group is not None
+                groups += [] if group is None else [group]
+            await self._write(sender, groups, threads)
             show(self.run.finished.end, self.written)
+
+    async def _write(self, sender: _Sender, groups: list[Group], threads: ThreadPoolExecutor) -> None:
+        while groups:
+            sent = await asyncio.get_running_loop().run_in_executor(threads, sender.send, groups)
+            for group, faults in zip(groups, sent, strict=False):
+                self._finish(group, faults)
+            groups = groups[len(sent) :]
+            if groups:
+                self.run.singly.add(groups[0].number)
+                self.run.note(self.progress)
 
     def _refused(self, fault: Fault) -> None:
         self.faults.append(fault)
@@ -233,10 +274,14 @@ class Importing:
         if self._refused_before + len(self.faults) > self.errors_max:
             raise TooManyFaults(f"more than {self.errors_max} lines were refused (--errors-max); once the file is mended, give --restart")
 
-    def _finish(self, line: Line, fault: Fault | None) -> None:
-        self.run.finished.finish(line.number, refused=fault is not None)
-        self.written += fault is None
-        self._unnoted += 1
+    def _finish(self, group: Group, faults: Sequence[Fault | None]) -> None:
+        for fault in faults:  # before a line counts as finished: where this is the end, all of the group is done again
+            if fault is not None:
+                self._refused(fault)
+        for line, fault in zip(group.lines, faults, strict=True):
+            self.run.finished.finish(line.number, refused=fault is not None)
+            self.written += fault is None
+        self._unnoted += len(group.lines)
         if self._unnoted >= LINES_BETWEEN_NOTES:
             self._unnoted = 0
             self.run.note(self.progress)
