@@ -8,7 +8,7 @@ import pytest
 from tests.integration.tables_app import TablesApp, at, client, tables_app
 
 from headwater.tables.clients import Callers
-from headwater.tables.config import TablesConfig, Verb
+from headwater.tables.config import GroupConfig, TablesConfig, Verb
 
 SCHEMA: dict[str, Any] = {
     "attributes": {"h": "string", "r": "int", "v": "string"},
@@ -112,6 +112,50 @@ def test_all_domains_at_once_are_for_who_may_in_all(tables: TablesApp) -> None:
     tables.token = "token-one"
     assert tables.ask("DELETE", at("a", domain="*")).status == 403
     assert tables.ask("GET", at("a", domain="*")).status == 403
+
+
+def test_the_schema_of_a_group_is_changed_by_who_may_in_all_its_domains(tmp_path: Path) -> None:
+    declare = {"a": (Verb.DECLARE,)}
+    clients = (
+        client("one", {"one.example": declare}),
+        client("both", {"one.example": declare, "two.example": declare}),
+        client("all", {"*": declare}),
+        client("other-table", {"one.example": declare, "two.example": {"b": (Verb.DECLARE,)}}),
+        client("test", {"x.test": declare}),
+        client("alone", {"alone.example": declare}),
+    )
+    groups = (
+        GroupConfig(name="alone", domains=("alone.example",)),
+        GroupConfig(name="named", domains=("one.example", "two.example", "alone.example")),  # the last is of the group before
+        GroupConfig(name="expressed", domains=("x.test", r"/.*\.test/")),
+    )
+    with tables_app("memory", tmp_path, TablesConfig(clients=clients, groups=groups)) as tables:
+
+        def declared(name: str, domain: str, schema: dict[str, Any], *, rest: str = "") -> int:
+            tables.token = f"token-{name}"
+            answer = tables.ask("PUT", at("a", rest, domain=domain), schema)
+            if answer.status == 403:
+                assert answer.code == "forbidden"
+                missing = answer.json["detail"].rpartition(" in ")[2]
+                assert (missing, answer.json["where"]) == ("two.example" if domain == "one.example" else "*", "domain")
+            return answer.status
+
+        more = {**SCHEMA, "version": 2, "attributes": {**SCHEMA["attributes"], "w": "int"}}
+        assert declared("alone", "alone.example", SCHEMA) == 201
+        assert declared("alone", "alone.example", more) == 201
+        for name in ("one", "other-table"):
+            assert declared(name, "one.example", SCHEMA) == declared(name, "one.example", SCHEMA, rest="?dry_run=1") == 403
+        assert declared("both", "two.example", SCHEMA) == 201
+        assert declared("one", "one.example", more) == 403, "it may not join with another schema"
+        assert declared("one", "one.example", SCHEMA) == 201, "it may join"
+        assert declared("one", "one.example", SCHEMA) == 200
+        assert declared("one", "one.example", more) == declared("one", "one.example", more, rest="?dry_run=1") == 403
+        assert "w" not in tables.service.schema("two.example", "a")["attributes"]  # type: ignore[operator]
+        assert declared("both", "one.example", more) == 201
+        assert tables.ask("DELETE", at("a", domain="one.example")).status == 204, "rows of one domain are its own"
+        assert declared("test", "x.test", SCHEMA) == 403, "nobody can list the domains of an expression"
+        assert declared("all", "y.test", SCHEMA) == 201
+        assert declared("test", "x.test", SCHEMA) == 201
 
 
 def test_tokens_that_are_none(tables: TablesApp) -> None:

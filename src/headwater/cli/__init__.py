@@ -4,7 +4,7 @@ main            the tree of commands, each of which leads to one of those below;
 serving         `up`, `serve`, `check`; `serving_sessions` is `serve sessions`, which loads no other service
 sessions        `sessions`
 tables          `tables`: `tables_asking` one question each, `tables_exporting`, `tables_moving` around `tables_importing`; under those
-                `tables_lines` of a file, `tables_checking` without a write, `tables_progress` noted and shown
+                `tables_lines` of a file and `tables_groups` of them, `tables_checking` without a write, `tables_progress` noted and shown
 doctoring       `doctor`
 demonstrating   `demo`
 asking          `status`, `explain`

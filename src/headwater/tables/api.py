@@ -64,9 +64,10 @@ class TablesApi:
                 "PUT",
                 "/v1/{domain}/tables/{table}",
                 self._declare,
-                "Declare or migrate a table. Verb: `declare`.",
+                "Declare or migrate a table. Verb: `declare`, for a new or another schema in all domains of the storage group.",
                 {
                     **_CLIENTS,
+                    403: "the client may not do this, here or in all domains that share the schema; or it is the page of a web site",
                     200: "the table is as declared already; or the plan, with `dry_run`",
                     201: "declared or migrated",
                     400: "the schema breaks a rule; `where` names the element",
@@ -220,7 +221,11 @@ class TablesApi:
     async def _declare(self, request: Request) -> Response:
         domain, table = _place(request, Verb.DECLARE, "dry_run")
         dry_run = _flag(request, "dry_run", False)
-        declared = await self._service.declare(domain, table, await _object(request), dry_run=dry_run)
+
+        def permitted(other: str) -> bool:
+            return may(request.client, Verb.DECLARE, other, table)
+
+        declared = await self._service.declare(domain, table, await _object(request), dry_run=dry_run, may=permitted)
         return respond(declared, status=200 if dry_run else _STATUS_OF[declared.outcome])
 
     async def _schema(self, request: Request) -> Response:

@@ -6,7 +6,7 @@ first writes.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,7 +14,7 @@ import structlog
 
 from headwater.kernel.clock import Clock
 from headwater.kernel.concurrency import to_its_end
-from headwater.kernel.errors import StorageFull
+from headwater.kernel.errors import Forbidden, StorageFull
 from headwater.kernel.metrics import Metrics
 from headwater.kernel.waiting import Waiters
 from headwater.tables.config import EVERY, TablesConfig
@@ -32,7 +32,12 @@ from headwater.tables.schema import load, table_of
 _log = structlog.get_logger(__name__)
 
 ATTEMPTS_MAX = 8
+MISSING_SHOWN = 5
 LARGEST_ASKED = 5
+
+
+MayDeclare = Callable[[str], bool]
+"""Whether who declares a table might do so in a domain (`*`: in all of them)."""
 
 
 class Declared(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -200,24 +205,25 @@ class Catalogue:
         """The spaces of a domain by the name of their table."""
         return {one.name: one.domains[domain] for one in self._declarations.values() if domain in one.domains}
 
-    async def declare(self, domain: str, name: str, body: Mapping[str, object], *, dry_run: bool) -> Declared:
+    async def declare(self, domain: str, name: str, body: Mapping[str, object], *, dry_run: bool, may: MayDeclare) -> Declared:
         """Put a table on record, or change it; with `dry_run` say what would happen.
 
         Raises:
+            Forbidden: the schema is that of other domains too, in which the client may not declare.
             InvalidInput: the schema, the name or the domain breaks a rule.
             MigrationRefused: the present table cannot become this one, or it belongs to all domains.
             StorageFull: there are too many tables.
             SchemaChanged: the record is changed again and again.
         """
         if dry_run:
-            planned, present = self._plan(domain, name, body)
+            planned, present = self._plan(domain, name, body, may)
             return await self._describe(planned, domain, present)
-        return await to_its_end(self._declare(domain, name, body))
+        return await to_its_end(self._declare(domain, name, body, may))
 
-    async def _declare(self, domain: str, name: str, body: Mapping[str, object]) -> Declared:
+    async def _declare(self, domain: str, name: str, body: Mapping[str, object], may: MayDeclare) -> Declared:
         async with self.unchanged:
             for _ in range(ATTEMPTS_MAX):
-                planned, _present = self._plan(domain, name, body)
+                planned, _present = self._plan(domain, name, body, may)
                 if planned.outcome is not Outcome.UNCHANGED:
                     try:
                         stored = await self._put(planned.declaration, replaces=planned.replaces, ends_streams=planned.ends_streams)
@@ -230,12 +236,14 @@ class Catalogue:
                 return _declared(planned, domain)
         raise SchemaChanged("others declare this table at the same time")
 
-    def _plan(self, domain: str, name: str, body: Mapping[str, object]) -> tuple[Plan, Declaration | None]:
+    def _plan(self, domain: str, name: str, body: Mapping[str, object], may: MayDeclare) -> tuple[Plan, Declaration | None]:
         """What a declaration would do, and to what."""
         group = self._group(domain)
         self._check_scope(domain, name)
         present = self._declarations.get((group, name))
         planned = plan(present, body, name=name, group=group, domain=domain, limits=self._config)
+        if planned.changes_schema and domain != EVERY:
+            _demand_all(self._groups.sharing(domain), group, may)
         if present is None and len(self._declarations) >= self._config.tables_max:
             raise StorageFull(f"there are {self._config.tables_max} tables")
         return planned, present
@@ -343,6 +351,17 @@ class Catalogue:
         expected = forecast(table_of(planned.declaration), largest, partition_bytes_max=int(self._config.partition_bytes_max))
         declared = _declared(planned, domain)
         return msgspec.structs.replace(declared, warnings=expected.warnings, forecast=expected.figures, dry_run=True)
+
+
+def _demand_all(sharing: Sequence[str], group: str, may: MayDeclare) -> None:
+    missing = [domain for domain in sharing if not may(domain)]
+    if missing:
+        more = f" and {len(missing) - MISSING_SHOWN} more" if len(missing) > MISSING_SHOWN else ""
+        raise Forbidden(
+            f"this sets the schema for all domains of the storage group {group}, and you may not declare this table in "
+            f"{', '.join(missing[:MISSING_SHOWN])}{more}",
+            where="domain",
+        )
 
 
 def _declared(planned: Plan, domain: str) -> Declared:

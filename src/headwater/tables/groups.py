@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from headwater.kernel.errors import InvalidConfig, InvalidInput
+from headwater.tables.config import EVERY
 from headwater.tables.errors import NoSuchDomain
 
 DOMAIN_CHARS_MAX = 255
@@ -37,6 +38,7 @@ class Groups:
     def __init__(self, groups: Sequence[Group]) -> None:
         """Raises InvalidConfig: an expression is none, or a domain is none."""
         self._groups = [(group.name, [_expression(domain, group.name) for domain in group.domains]) for group in groups]
+        self._named = {group.name: tuple(group.domains) for group in groups}
         self._find = lru_cache(maxsize=_CACHED_MAX)(self._search)
 
     def group_of(self, domain: str) -> str:
@@ -50,6 +52,12 @@ class Groups:
         if found is None:
             raise NoSuchDomain("no storage group holds this domain", where="domain")
         return found
+
+    def sharing(self, domain: str) -> Sequence[str]:
+        """The domains whose schemas are those of a domain, itself among them; `*` for those of an expression. Raises as `group_of`."""
+        group = self.group_of(domain)
+        named = self._named.get(group, (domain,))
+        return [EVERY if _is_expression(one) else one for one in named if _is_expression(one) or self.group_of(one) == group]
 
     def _search(self, domain: str) -> str | None:
         if not self._groups:
@@ -71,9 +79,13 @@ def check_domain(domain: str) -> str:
     return domain
 
 
+def _is_expression(domain: str) -> bool:
+    return len(domain) > 2 and domain[0] == domain[-1] == "/"
+
+
 def _expression(domain: str, group: str) -> re.Pattern[str]:
     where = f"tables.groups.{group}.domains"
-    if len(domain) > 2 and domain[0] == domain[-1] == "/":
+    if _is_expression(domain):
         try:
             return re.compile(domain[1:-1], re.ASCII)
         except re.error as error:

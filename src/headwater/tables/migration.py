@@ -65,6 +65,7 @@ class Plan:
         replaces: epoch of the present one; None: there is none.
         ignored: what the schema has that does nothing here.
         ends_streams: whether it turns `changes` off.
+        changes_schema: whether it makes or changes what all domains of the group share.
     """
 
     outcome: Outcome
@@ -73,6 +74,7 @@ class Plan:
     replaces: int | None
     ignored: tuple[str, ...]
     ends_streams: bool = False
+    changes_schema: bool = False
 
 
 def plan(present: Declaration | None, body: Mapping[str, object], *, name: str, group: str, domain: str, limits: SchemaLimits) -> Plan:
@@ -108,13 +110,14 @@ def migrate(present: Declaration | None, draft: Draft, *, group: str, domain: st
     said = tuple(map(str, steps))
     if not steps:
         return Plan(Outcome.UNCHANGED, said, present, present.epoch, draft.ignored)
-    declaration = _changed(present, draft) if len(steps) > joins else present
+    changes_schema = len(steps) > joins
+    declaration = _changed(present, draft) if changes_schema else present
     if joins:
         declaration = msgspec.structs.replace(declaration, domains={**present.domains, domain: NO_SPACE})
     declaration = msgspec.structs.replace(declaration, epoch=present.epoch + 1)
     outcome = Outcome.CREATED if joins and EVERY not in present.domains else Outcome.CHANGED
     ends_streams = options_of(old).changes and not draft.options.changes
-    return Plan(outcome, said, declaration, present.epoch, draft.ignored, ends_streams)
+    return Plan(outcome, said, declaration, present.epoch, draft.ignored, ends_streams, changes_schema)
 
 
 def _creation(draft: Draft, *, group: str, domain: str) -> Plan:
@@ -130,7 +133,7 @@ def _creation(draft: Draft, *, group: str, domain: str) -> Plan:
         domains={domain: NO_SPACE},
     )
     step = _Step("create", "/table", f"a table of {len(ids)} columns for {_people(domain)}")
-    return Plan(Outcome.CREATED, (str(step),), declaration, None, draft.ignored)
+    return Plan(Outcome.CREATED, (str(step),), declaration, None, draft.ignored, changes_schema=True)
 
 
 def _changed(present: Declaration, draft: Draft) -> Declaration:

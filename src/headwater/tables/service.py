@@ -14,7 +14,7 @@ from headwater.kernel.clock import Clock
 from headwater.kernel.concurrency import run_until
 from headwater.kernel.errors import StorageFull
 from headwater.kernel.metrics import Metrics
-from headwater.tables.catalogue import Catalogue, Declared, InUse, Listed
+from headwater.tables.catalogue import Catalogue, Declared, InUse, Listed, MayDeclare
 from headwater.tables.config import TablesConfig
 from headwater.tables.errors import NoSuchTable, PartitionFull, PositionUnknown, SchemaChanged, TableQuotaExceeded
 from headwater.tables.metrics import ANSWER_ROWS, PLANNED_AGAIN, REFUSED_FULL, ROWS_CLEARED, ROWS_READ, ROWS_WRITTEN, WRITES
@@ -124,9 +124,11 @@ class Tables:
 
     # Declarations
 
-    async def declare(self, domain: str, name: str, body: Mapping[str, object], *, dry_run: bool) -> Declared:
+    async def declare(
+        self, domain: str, name: str, body: Mapping[str, object], *, dry_run: bool, may: MayDeclare = lambda _: True
+    ) -> Declared:
         """Declare or migrate a table; raises as `Catalogue.declare`."""
-        return await self._catalogue.declare(domain, name, body, dry_run=dry_run)
+        return await self._catalogue.declare(domain, name, body, dry_run=dry_run, may=may)
 
     def schema(self, domain: str, name: str) -> Mapping[str, object]:
         """The schema as normalised; raises as `Catalogue.in_use`."""
