@@ -1,6 +1,6 @@
 """ASGI plumbing of every role: serving, guard, routing, problems, clients. Knows no service.
 
-messages        requests, responses and routes: all that an `api.py` needs, with `json` for what is in them and `json_places` for what is wrong
+messages        requests, responses and routes: all that an `api.py` needs, with `json` and `json_places` for what is in them
 application     one role behind the ASGI interface: `guard`, `auth`, `routing`, `health`, `openapi`, `problems` and `fields` joined
 serving         sockets: all that an application cannot see of HTTP/1.1. Decides with `framing` (heads) and `deadline` (timers)
 listening       addresses, and taking them
