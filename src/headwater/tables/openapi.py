@@ -331,7 +331,7 @@ def _changes() -> JsonSchema:
     operation = _operation(
         "changes", "Changes of rows, in order, from a position on.", {200: {}}, problems=(*_ALWAYS, 410), parameters=parameters
     )
-    lines = {"text/event-stream": {"schema": {"type": "string"}}, "application/x-ndjson": {"schema": {"type": "string"}}}
+    lines: JsonSchema = {"text/event-stream": {"schema": {}}, "application/x-ndjson": {"schema": {}}}  # 3.1 describes no single events
     responses = operation["responses"]
     assert isinstance(responses, dict)
     responses["200"] = {
