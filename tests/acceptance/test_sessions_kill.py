@@ -273,6 +273,52 @@ def test_no_read_fails_while_keys_are_changed(tmp_path: pathlib.Path) -> None:
         assert [service.ask("GET", key).body for key in keys] == [key.encode() for key in keys]
 
 
+_KEYS = "sessions: {keys: {ids: [%s], active: 2}}\n" + _QUIET.replace("warning", "info")
+
+
+@pytest.mark.parametrize("by", ["a start", "a reload"])
+def test_nothing_that_ended_while_its_key_was_away_comes_back_with_the_key(tmp_path: pathlib.Path, by: str) -> None:
+    service = SessionsProcess(tmp_path / "service", config=_QUIET)
+
+    def use(ids: str) -> None:
+        service.config = _KEYS % ids
+        if by == "a reload":
+            (service.folder / "headwater.yaml").write_text(service.config)
+            reload(service)
+        else:
+            service.terminate()
+            service.start()
+
+    def minted() -> str:
+        answer = service.ask("POST", "/v2/sessions", b"value", {"session-subject": "me"})
+        assert answer.status == 201
+        return str(json.loads(answer.body)["session"])
+
+    with service:
+        deleted, revoked = minted(), minted()
+        succeeded(service, "sessions", "keys", "add")
+        service.terminate()
+        service.config = _KEYS % "1, 2"
+        service.start()
+        newer = minted()
+
+        def shown() -> list[int]:
+            return [service.ask("GET", f"/v2/sessions/sessions/{one}").status for one in (deleted, revoked, newer)]
+
+        use("2")
+        assert shown() == [404, 404, 200], "without its key a session is not there"
+        assert service.ask("DELETE", f"/v2/sessions/sessions/{deleted}").status == 204
+        assert service.ask("DELETE", "/v2/sessions/subjects/me").status == 204
+        newest = minted()
+        use("1, 2")
+        assert shown() == [404, 404, 404], "what was logged out or revoked meanwhile is alive again"
+        assert service.ask("GET", f"/v2/sessions/sessions/{newest}").status == 200, "nothing else has ended"
+        service.kill()
+        service.start()
+        assert shown() == [404, 404, 404]
+        assert service.ask("GET", f"/v2/sessions/sessions/{newest}").status == 200, "a key that is there is not ended again"
+
+
 def has_grown(count: list[int], by: int) -> Callable[[], bool]:
     """Whether a count has grown by so much since now."""
     begun = count[0]

@@ -88,6 +88,11 @@ class Places:
         """The id of the key that the process last started or told to reload writes under."""
         return self.own / "writing-key"
 
+    @property
+    def keys_in_use(self) -> Path:
+        """The ids of the keys that the process last started or told to reload reads with."""
+        return self.own / "keys-in-use"
+
 
 def places_of(config: SessionsFile) -> Places:
     """Where this configuration puts the files."""

@@ -201,6 +201,28 @@ def say_writing_key(places: Places, ring: KeyRing) -> None:
     _write(places.writing_key, b"%d\n" % ring.active.id)
 
 
+def keys_joining(places: Places, ring: KeyRing) -> frozenset[KeyId]:
+    """The keys of a ring that were not in use until now: new ones, and those that come back. None where no ring was noted before.
+
+    Raises:
+        Unavailable: the note cannot be read.
+    """
+    try:
+        noted = {KeyId(int(line)) for line in places.keys_in_use.read_text().splitlines()}
+    except FileNotFoundError:
+        return frozenset()
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"{places.keys_in_use} cannot be read: it says which keys were in use") from error
+    return ring.ids - noted
+
+
+def note_keys_in_use(places: Places, ring: KeyRing) -> None:
+    """Note the ring, before anything is read with it, or without a key of the one before. Raises Unavailable."""
+    content = b"".join(b"%d\n" % key_id for key_id in sorted(ring.ids))
+    if not places.keys_in_use.exists() or places.keys_in_use.read_bytes() != content:
+        _write(places.keys_in_use, content)
+
+
 def _write(path: Path, content: bytes) -> None:
     try:
         write_durably(path, content)

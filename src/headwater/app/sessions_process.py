@@ -18,7 +18,7 @@ from headwater.app.reloading import AT_ONCE_SESSIONS, differences
 from headwater.app.roles import SESSIONS, Role
 from headwater.app.running import OnReady, closed_in_time, drained_in_time, serve_until_stopped
 from headwater.app.sessions_config import Places, SessionsFile, places_of
-from headwater.app.sessions_files import ring_in_use, say_writing_key
+from headwater.app.sessions_files import keys_joining, note_keys_in_use, ring_in_use, say_writing_key
 from headwater.app.tending import keep_memory_tidy, watch_loop
 from headwater.app.tls import credentials_of, listener_of, use_credentials
 from headwater.http.application import Application, application
@@ -34,6 +34,7 @@ from headwater.sessions.api import SessionsApi
 from headwater.sessions.clients import NOBODY
 from headwater.sessions.config import SessionsConfig
 from headwater.sessions.engines.sqlite import DATABASE, SqliteSessionStore
+from headwater.sessions.keys import KeyRing
 from headwater.sessions.metrics import MEMORY_PROTECTION
 from headwater.sessions.metrics import METRICS as OWN
 from headwater.sessions.service import Sessions
@@ -112,12 +113,20 @@ class SessionsProcess:
         await service.start()
         role = Role(SESSIONS, config.listen, (), close=service.stop)
         stack.push_async_callback(closed_in_time, role)
+        await self._let_keys_join(service, places, ring)
         if places.invalidate.exists():
             await self._invalidate_all(service, places)
         self._service = service
         self._begin_counting(config)
         self._api = SessionsApi(service, config, metrics=self.metrics, clock=self.clock)
         return role
+
+    async def _let_keys_join(self, service: Sessions, places: Places, ring: KeyRing) -> None:
+        """What is sealed under a key that comes back is over: nobody could delete or revoke it while the key was away."""
+        joining = keys_joining(places, ring)
+        if joining:
+            await service.end_rows_of(ring, joining)
+        note_keys_in_use(places, ring)
 
     async def _invalidate_all(self, service: Sessions, places: Places) -> None:
         """What a restored backup has asked for: no session that is in the store, or will be put there by hand, is served again."""
@@ -147,7 +156,7 @@ class SessionsProcess:
         )
         return listener_of(app, role.listen, limits, credentials)
 
-    def reload(self, configuration: Reloadable[SessionsFile]) -> None:
+    async def reload(self, configuration: Reloadable[SessionsFile]) -> None:
         """Read configuration, keys and certificates again and take over what can change at once; what is wrong changes nothing."""
         try:
             config = configuration.reload()
@@ -158,6 +167,7 @@ class SessionsProcess:
                 return
             self._api.reload(config.sessions)
             self._begin_counting(config.sessions)
+            await self._let_keys_join(self._service, places, ring)
             self._service.use_keys(ring)
             use_credentials(self._listening, credentials)
             say_writing_key(places, ring)

@@ -55,7 +55,7 @@ async def _run(configuration: Reloadable[SessionsFile], *, as_json: bool, end_wi
         while True:
             await reload.wait()
             reload.clear()
-            process.reload(configuration)
+            await process.reload(configuration)
 
     async def end_with_parent() -> None:
         await stdin_closed()

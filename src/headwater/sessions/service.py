@@ -10,7 +10,7 @@ What holds after every operation, and after a process was killed in the middle o
 
 import base64
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import msgspec
@@ -56,7 +56,7 @@ from headwater.sessions.model import (
 )
 from headwater.sessions.ports import SessionStore
 from headwater.sessions.quotas import Quota
-from headwater.sessions.sealing import NONCE_BYTES, Opened, encode_deadline, encode_head, version_of
+from headwater.sessions.sealing import NONCE_BYTES, Opened, Sealer, encode_deadline, encode_head, version_of
 from headwater.sessions.service_metrics import CONFLICTS, QUOTA_REFUSALS, RESEALED, REVOCATIONS, SAVES_UNCHANGED
 from headwater.sessions.turns import Turns
 from headwater.sessions.upkeep import Upkeep
@@ -107,6 +107,13 @@ class Sessions:
         self._spaces = {name: space_of(space.policy, ring, space.quota, self._ids) for name, space in self._spaces.items()}
         self._upkeep.use(self._spaces)
         logger.info("sessions_keys_in_use", active=ring.active.id, keys=sorted(ring.ids))
+
+    async def end_rows_of(self, ring: KeyRing, key_ids: Set[KeyId]) -> None:
+        """End whatever is stored under these keys of a ring that is about to be used; durable when this returns. Raises as a revocation."""
+        joining = [key for key in ring.keys if key.id in key_ids]
+        self._generations.use_keys(KeyRing((*self._ring.keys, *(key for key in joining if key.id not in self._ring.ids))))
+        await self._generations.renew([(Sealer(key, name).scope(), key.id) for key in joining for name in self._spaces])
+        logger.info("sessions_of_keys_ended", keys=sorted(key_ids))
 
     async def keys_in_use(self) -> Mapping[KeyId, int]:
         """How many rows are sealed under each service key, counted now."""
