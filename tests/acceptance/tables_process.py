@@ -71,7 +71,7 @@ class TablesProcess(ServedProcess):
     def stream(self, path: str, **headers: str) -> Iterator[socket.socket]:
         """A connection that reads a change stream, after the head of its answer."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=30) as peer:
-            lines = [f"GET {path} HTTP/1.1", "Host: tables", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
+            lines = [f"GET {path} HTTP/1.1", "Host: localhost", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
             peer.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
             head = b""
             while b"\r\n\r\n" not in head:

@@ -132,6 +132,21 @@ def test_nobody_else_is_let_in_without_clients(tmp_path: pathlib.Path) -> None:
     assert ended.returncode != 0 and "clients" in ended.stderr + ended.stdout
 
 
+def test_a_page_whose_name_points_to_this_machine_reads_nothing(tmp_path: pathlib.Path) -> None:
+    with TablesProcess(tmp_path) as tables:
+        assert tables.ask("PUT", f"{AT}/log", LOG)[0] == 201
+        for method, path in (("GET", f"{AT}/log"), ("POST", f"{AT}/log/query"), ("GET", "/metrics"), ("GET", "/nowhere")):
+            for host in ("evil.example", f"evil.example:{tables.port}"):
+                status, problem = tables.ask(method, path, Host=host)
+                assert (status, problem["type"]) == (421, "/problems/misdirected-request")
+        assert tables.ask("GET", f"{AT}/log", Host=f"localhost:{tables.port}")[0] == 200
+        tables.configure({"hosts": ["data.example"]})
+        tables.signal(signal.SIGHUP)
+        asked = {"Host": "data.example"}
+        eventually(lambda: tables.ask("GET", f"{AT}/log", **asked)[0] == 200, within_s=NOTED_MAX_S, what=lambda: tables.log)
+        assert tables.ask("GET", f"{AT}/log", Host="evil.example")[0] == 421
+
+
 DECLARER = """
 import http.client, json, sys
 port, who, rounds = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])

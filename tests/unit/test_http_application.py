@@ -11,6 +11,7 @@ import structlog
 
 from headwater.http.application import Manner, Privacy, application
 from headwater.http.config import ClientConfig, HttpLimits
+from headwater.http.hosts import hosts_of
 from headwater.http.messages import Fallback, ReadinessCheck, Request, Response, Route
 from headwater.http.metrics import DURATION, METRICS, REQUESTS
 from headwater.kernel.clock import SystemClock
@@ -227,3 +228,16 @@ def test_where_paths_are_secrets_no_log_has_them_nor_what_an_error_says() -> Non
     assert {entry["event"] for entry in logs} == {"request_failed", "request"}
     assert "canary" not in str(logs) and "secret" not in str(logs)
     assert [entry["error"] for entry in logs if entry["event"] == "request_failed"] == ["KeyError", "KeyError"]
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/openapi.json", "/query", "/echo", "/nowhere", "/%zz"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "PURGE"])
+def test_a_foreign_host_is_answered_nothing(method: str, path: str) -> None:
+    manner = Manner(hosts=hosts_of("127.0.0.1:80", ("pages.example",)))
+    status, _, body = call(method, path, manner=manner, headers=[(b"host", b"evil.example")])
+    assert status == 421
+    problem = json.loads(body)
+    assert (problem["type"], problem["where"]) == ("/problems/misdirected-request", "host") and b"evil" not in body
+    for name in (b"localhost:80", b"pages.example"):
+        assert call(method, path, manner=manner, headers=[(b"host", name)])[0] != 421
+    assert call(method, path, headers=[(b"host", b"evil.example")])[0] != 421

@@ -12,6 +12,7 @@ from headwater.console.config import ConsoleConfig
 from headwater.events.config import EventsConfig
 from headwater.http.certificates import check_tls
 from headwater.http.config import ClientConfig, HttpLimits, parse_listen
+from headwater.http.hosts import is_host
 from headwater.kernel.config import Section, doc
 from headwater.kernel.configfile import load
 from headwater.kernel.errors import InvalidConfig
@@ -42,6 +43,13 @@ class HeadwaterConfig(Section, frozen=True):
     console: Annotated[ConsoleConfig, doc("The status page.")] = ConsoleConfig()
     clients: Annotated[
         tuple[ClientConfig, ...], doc("Who may call. Without any, every caller on this machine may do everything, and no other is let in.")
+    ] = ()
+    hosts: Annotated[
+        tuple[str, ...],
+        doc(
+            "Names in `Host` that all roles but sessions answer, beside loopback ones and the address that they listen on; other names are "
+            "answered 421. Without any a role that listens on loopback answers no others, and one that listens elsewhere answers all."
+        ),
     ] = ()
     http: Annotated[HttpLimits, doc("Limits and deadlines of every listener.")] = HttpLimits()
     logging: Annotated[LoggingConfig, doc("Logs.")] = LoggingConfig()
@@ -96,6 +104,8 @@ def check(config: HeadwaterConfig) -> None:
     for wiki in config.propagation.read_policies:
         if wiki not in config.wikis:
             raise InvalidConfig(f"no wiki is called {wiki}", where=f"propagation.read_policies.{wiki}")
+    if not all(map(is_host, config.hosts)):
+        raise InvalidConfig("a host is a name in lower case or an address, IPv6 in brackets, without a port", where="hosts")
     check_sessions(config.sessions)
     check_tls(config.http, [client.certificate_names for client in config.clients], where="http.tls")
     _check_listens(config.listens())

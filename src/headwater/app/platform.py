@@ -24,10 +24,11 @@ from headwater.app.surroundings import Surroundings
 from headwater.app.tables_role import start_tables
 from headwater.app.tending import keep_memory_tidy, watch_loop
 from headwater.app.tls import credentials_of, listener_of, use_credentials
-from headwater.http.application import application
+from headwater.http.application import Manner, application
 from headwater.http.auth import Authenticator, Clients, demand_clients
 from headwater.http.certificates import Credentials
 from headwater.http.config import parse_listen
+from headwater.http.hosts import hosts_of
 from headwater.http.listening import Listener
 from headwater.kernel.clock import Clock
 from headwater.kernel.concurrency import run_until
@@ -139,6 +140,7 @@ class Platform:
                 clients=callers_of(role.name, self.config),
                 limits=limits,
                 clock=self.clock,
+                manner=Manner(hosts=hosts_of(role.listen, self.config.hosts)),
             )
             listeners.append(listener_of(app, role.listen, limits, credentials))
         return listeners
@@ -159,6 +161,7 @@ class Platform:
         found = differences(self.config, config, others=(SESSIONS,))
         for listener, found_callers in zip(self._listening, callers, strict=True):
             listener.app.clients = found_callers
+            listener.app.hosts = hosts_of(self.config.listens()[listener.app.role], config.hosts)
             use_credentials(listener, credentials)
         self.metrics.inc(RELOADS, result="applied")
         _logger.info("config_reloaded", applied=found.at_once, at_next_start=found.at_next_start)

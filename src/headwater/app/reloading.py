@@ -12,7 +12,7 @@ import msgspec
 from headwater.app import tls
 from headwater.kernel.config import Section
 
-AT_ONCE = ("clients", "logging", "tables.clients", *(f"http.tls.{option}" for option in tls.AT_ONCE))
+AT_ONCE = ("clients", "hosts", "logging", "tables.clients", *(f"http.tls.{option}" for option in tls.AT_ONCE))
 """Options, with everything below them, that the process of the other roles takes over while it runs."""
 
 AT_ONCE_SESSIONS = (

@@ -5,5 +5,6 @@ application     one role behind the ASGI interface: `guard`, `auth`, `routing`, 
 serving         sockets: all that an application cannot see of HTTP/1.1. Decides with `framing` (heads) and `deadline` (timers)
 listening       addresses, and taking them
 tls             TLS between socket and HTTP; `certificates` reads the files for it
+hosts           which names in `Host` are answered
 config          limits, deadlines and clients; `metrics` as in every room
 """

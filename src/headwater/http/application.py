@@ -1,6 +1,6 @@
 """One role's HTTP application: routes, health, guard, clients and problems joined behind the ASGI interface.
 
-Order of decisions: path, method, health (exempt from all that follows), place in the guard, client, grant, announced length, handler.
+Order of decisions: host, path, method, health (exempt from all that follows), place in the guard, client, grant, announced length, handler.
 Nothing but a `Response` or a problem ever answers; what is no `HeadwaterError` is a bug, logged with its traceback and answered 500.
 Where paths are secrets (`Privacy.PATHS`), logs name the route instead of the path, and a bug by its kind and place alone.
 """
@@ -19,6 +19,7 @@ from headwater.http.config import ClientConfig, HttpLimits
 from headwater.http.fields import Fields, fields_of, has_length, head_of
 from headwater.http.guard import Guard, body_fault, check_length, too_large
 from headwater.http.health import health_routes
+from headwater.http.hosts import Hosts
 from headwater.http.messages import Client, Fallback, ReadinessCheck, Request, Response, Route
 from headwater.http.metrics import CONNECTIONS, DURATION, EXPIRES, HANDSHAKES, IN_FLIGHT, REFUSED, REQUESTS
 from headwater.http.problems import internal_problem, problem, problem_of
@@ -51,10 +52,12 @@ class Manner:
     Attributes:
         fallback: answers what no route does; without one that is a 404.
         privacy: what of a request may not be logged.
+        hosts: the names in `Host` that are answered; None: all.
     """
 
     fallback: Fallback | None = None
     privacy: Privacy = Privacy.NONE
+    hosts: Hosts | None = None
 
 
 _ORDINARY = Manner()
@@ -90,6 +93,7 @@ class Application:
         self.role = role
         self.clock = clock
         self.clients: Authenticator = Clients(clients) if isinstance(clients, Sequence) else clients
+        self.hosts = manner.hosts
         self.draining = False
         self._limits = limits
         self._fallback = fallback = manner.fallback
@@ -119,6 +123,10 @@ class Application:
 
     async def _answer(self, exchange: Exchange) -> Response | None:
         try:
+            if self.hosts is not None and not self.hosts.answer(exchange.scope["headers"]):
+                return problem(
+                    "misdirected-request", "this Host is not answered here; the option `hosts` names those that are", where="host"
+                )
             raw_path = exchange.scope["raw_path"].decode("ascii")
             health = self._health.find(raw_path)
             if health is not None:

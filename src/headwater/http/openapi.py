@@ -10,6 +10,7 @@ _PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]*)\*?\}")
 _PROBLEM_REF = {"$ref": "#/components/schemas/Problem"}
 _GUARD_STATUSES = {
     408: "The request did not arrive in time.",
+    421: "The `Host` is none that is answered here.",
     431: "The header fields are too many or too large.",
     500: "A bug; the log says more.",
     503: "The server is full or a dependency does not answer; `Retry-After` says when to try again.",

@@ -69,6 +69,7 @@ HTTP_PROBLEMS: dict[str, ProblemType] = {
     "bad-request": ProblemType(400, "The request is not well-formed"),
     "method-not-allowed": ProblemType(405, "The method is not allowed here"),
     "target-too-long": ProblemType(414, "The request target is too long"),
+    "misdirected-request": ProblemType(421, "The request is for another host"),
     "expectation-failed": ProblemType(417, "The expectation cannot be met"),
     "headers-too-large": ProblemType(431, "The header fields are too many or too large"),
 }

@@ -8,13 +8,13 @@ from typing import Annotated
 import msgspec
 
 from headwater.http.config import Credentials, HttpLimits, check_distinct, parse_listen
+from headwater.http.hosts import is_host
 from headwater.kernel.config import Bytes, Seconds, Section, doc
 from headwater.kernel.errors import InvalidConfig
 from headwater.sessions.model import SUBJECT_BYTES_MAX, KeyEntropy, Policy
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _BASE = re.compile(r"/(?:[A-Za-z0-9_~-][A-Za-z0-9._~-]*/)+")
-_HOST = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
 _RESERVED = ("/v2/", "/livez/", "/readyz/", "/metrics/", "/healthz/", "/openapi/", "/openapi.json/")
 EVERY_NAMESPACE = "*"
 KEY_BYTES_MAX = 2048
@@ -196,7 +196,7 @@ class SessionsConfig(Section, frozen=True):
             raise ValueError("misses_per_second is above 0")
         if not 1 <= self.subject_bytes_max <= SUBJECT_BYTES_MAX:
             raise ValueError(f"subject_bytes_max is 1 to {SUBJECT_BYTES_MAX} bytes")
-        if any(_HOST.fullmatch(host) is None for host in self.hosts):
+        if any(not is_host(host) for host in self.hosts):
             raise ValueError("a host is a name in lower case or an address, IPv6 in brackets, without a port")
 
     def check(self) -> None:
