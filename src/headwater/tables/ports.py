@@ -66,8 +66,8 @@ class TableStore(Protocol):
         ...
 
     async def clear(self, slice: Slice, *, epoch: int, table_changes: bool, now_ms: int) -> tuple[int, bool]:
-        """Delete the live rows of a slice, at most its limit, row by row; with `whole` at last the static row. Says how many rows it
-        deleted and whether none is left. Each deleted row is a change where `table_changes`.
+        """Delete the live rows of a slice, at most its limit, fewer if they are large, row by row; with `whole` at last the static row.
+        Says how many rows it deleted and whether none is left. Each deleted row is a change where `table_changes`.
 
         Raises:
             SchemaChanged: the declaration of the space has another epoch than that it was planned with; plan again.
@@ -100,7 +100,7 @@ class TableStore(Protocol):
         ...
 
     async def reclaim(self, *, now_ms: int, changes_kept_ms: int, write_ids_kept_ms: int, limit: int) -> bool:
-        """Take back the room of expired rows, dropped spaces, old changes and write ids, at most `limit` rows; says whether more is left to
-        do now.
+        """Take back the room of expired rows, dropped spaces, old changes and write ids, at most `limit` rows, fewer if they are large;
+        says whether more is left to do now.
         """
         ...

@@ -1,8 +1,10 @@
-"""Deleting the rows of a slice, a bounded number at once, in one transaction of the writer thread."""
+"""Deleting the rows of a slice, a bounded number and size at once, in one transaction of the writer thread."""
+
+from contextlib import closing
 
 import apsw
 
-from headwater.sqlite.queries import fetch_all, fetch_one
+from headwater.sqlite.queries import fetch_one
 from headwater.tables.engines.sqlite.keys import partition_prefix, row_key, split
 from headwater.tables.engines.sqlite.reads import bounds
 from headwater.tables.engines.sqlite.records import row_of
@@ -11,6 +13,9 @@ from headwater.tables.engines.sqlite.writes import Revisions, Sums, count, count
 from headwater.tables.errors import SchemaChanged
 from headwater.tables.model import Change, ClusteringKey, Slice, StoredRow
 from headwater.tables.rows import CHANGES_BYTES_MAX, Effect, Found, changes_of, live
+
+CLEAR_BYTES = 8 * 1024 * 1024
+"""Of rows that are deleted at once, the last one aside: they have to be read, and writes wait meanwhile."""
 
 _ROWS = "SELECT key, data FROM row WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
 _STATIC = "SELECT data FROM row WHERE key = ?"
@@ -39,16 +44,15 @@ class Clearing:
         slice = self._slice
         if fetch_one(connection, _EPOCH, (slice.space,)) != (self._epoch,):
             raise SchemaChanged("the table was changed meanwhile")
-        found = fetch_all(connection, _ROWS, (*bounds(slice), slice.limit + 1))
         static = fetch_one(connection, _STATIC, (row_key(self._prefix, None),))
         kept_static = None if static is None else row_of(static[0])
         most = slice.limit
         if self._table_changes and static is not None:  # each change shows the static cells
             most = min(most, max(1, CHANGES_BYTES_MAX // len(static[0])))
+        found, complete = self._found(connection, most)
         deleted = 0
-        for key, data in found[:most]:
+        for key, data in found:
             deleted += self._clear_row(connection, key, data, kept_static)
-        complete = len(found) <= most
         if complete and slice.whole and static is not None:
             self._clear(connection, None, static[0], kept_static, static=kept_static)
         if self._sums:
@@ -56,6 +60,18 @@ class Clearing:
             count_known_partition(connection, self._prefix, self._sums)
         store_changes(connection, [(slice.space, change) for change in self._changes])
         return deleted, complete, self._reserved
+
+    def _found(self, connection: apsw.Connection, most: int) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """The rows to delete now, and whether these are all."""
+        found: list[tuple[bytes, bytes]] = []
+        size_bytes = 0
+        with closing(connection.execute(_ROWS, (*bounds(self._slice), most + 1))) as cursor:
+            for key, data in cursor:
+                if len(found) == most or size_bytes >= CLEAR_BYTES:
+                    return found, False
+                found.append((key, data))
+                size_bytes += len(data)
+        return found, True
 
     def _clear_row(self, connection: apsw.Connection, key: bytes, data: bytes, static: StoredRow | None) -> bool:
         row = row_of(data)

@@ -1,10 +1,14 @@
-"""Taking back room in the writer thread: what has expired, what was dropped, old changes and write ids; some of it at a time."""
+"""Taking back room in the writer thread: what has expired, what was dropped, old changes and write ids; some of it at a time.
 
+How much is bounded by number and by size, since writes wait meanwhile, and what is removed has to be read.
+"""
+
+from contextlib import closing
 from dataclasses import dataclass
 
 import apsw
 
-from headwater.sqlite.queries import fetch_all, fetch_one
+from headwater.sqlite.queries import Value, fetch_all, fetch_one
 from headwater.tables.engines.sqlite.keys import partition_prefix, space_prefix, split
 from headwater.tables.engines.sqlite.records import row_of
 from headwater.tables.engines.sqlite.writes import Sums, count, count_known_partition, replace_row
@@ -12,22 +16,23 @@ from headwater.tables.model import SpaceId
 from headwater.tables.rows import encode_row, live
 
 STREAMS_AT_ONCE = 1_000
+RECLAIM_BYTES = 8 * 1024 * 1024
+"""Of values that one call removes, the last one aside."""
 
 _DUE = "SELECT at_s, key FROM expiry WHERE at_s <= ? ORDER BY at_s, key LIMIT ?"
 _FIND_ROW = "SELECT data FROM row WHERE key = ?"
 _DROPPED = "SELECT id FROM space WHERE incarnation IS NULL LIMIT 1"
 _FORGET_SPACE = "DELETE FROM space WHERE id = ?"
 _ROWS = "SELECT key, data FROM row WHERE key >= ? AND key < ? LIMIT ?"
-_EMPTY = (
-    "DELETE FROM partition WHERE key IN (SELECT key FROM partition WHERE key >= ?1 AND key < ?2 LIMIT ?3)",
-    "DELETE FROM outcome WHERE key IN (SELECT key FROM outcome WHERE key >= ?1 AND key < ?2 LIMIT ?3)",
-)
-_EMPTY_CHANGES = "DELETE FROM change WHERE space = ?1 AND sequence IN (SELECT sequence FROM change WHERE space = ?1 LIMIT ?2)"
+_EMPTY_PARTITIONS = "DELETE FROM partition WHERE key IN (SELECT key FROM partition WHERE key >= ?1 AND key < ?2 LIMIT ?3)"
+_OUTCOMES_OF = "SELECT key, length(data) FROM outcome WHERE key >= ? AND key < ? LIMIT ?"
+_OLD_OUTCOMES = "SELECT key, length(data) FROM outcome WHERE at_ms < ? ORDER BY at_ms, key LIMIT ?"
+_NEVER_MS = 1 << 62
+_FORGET_OUTCOME = "DELETE FROM outcome WHERE key = ?"
 _NEXT_STREAM = "SELECT space FROM change WHERE space > ? ORDER BY space LIMIT 1"
-_OLDEST = "SELECT sequence, at_ms FROM change WHERE space = ? ORDER BY sequence LIMIT ?"
+_OLDEST = "SELECT sequence, at_ms, length(data) FROM change WHERE space = ? ORDER BY sequence LIMIT ?"
 _TRIM = "DELETE FROM change WHERE space = ? AND sequence <= ?"
 _TRIMMED = "UPDATE space SET trimmed = max(trimmed, ?2) WHERE id = ?1"
-_FORGET_OUTCOMES = "DELETE FROM outcome WHERE key IN (SELECT key FROM outcome WHERE at_ms < ? ORDER BY at_ms, key LIMIT ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,22 @@ class Kept:
     write_ids_since_ms: int
 
 
+@dataclass(slots=True)
+class _Left:
+    """What one call may still remove."""
+
+    things: int
+    size_bytes: int
+
+    @property
+    def is_nothing(self) -> bool:
+        return self.things <= 0 or self.size_bytes <= 0
+
+    def take(self, size_bytes: int) -> None:
+        self.things -= 1
+        self.size_bytes -= size_bytes
+
+
 class Upkeep:
     """What takes back room; remembers which change stream comes next. Belongs to the writer thread."""
 
@@ -51,48 +72,46 @@ class Upkeep:
         self._stream = 0
 
     def reclaim(self, connection: apsw.Connection, kept: Kept, limit: int) -> bool:
-        """Remove at most `limit` things; says whether more is left."""
-        left = limit
-        left -= _expire(connection, kept.now_ms // 1000, left)
-        while left > 0 and (dropped := fetch_one(connection, _DROPPED)) is not None:
-            left -= _empty(connection, SpaceId(dropped[0]), left)
-        if left > 0:
-            connection.execute(_FORGET_OUTCOMES, (kept.write_ids_since_ms, left))
-            left -= connection.changes()
-        return left <= 0 or not self._trim(connection, kept.changes_since_ms, left)
+        """Remove at most `limit` things, and `RECLAIM_BYTES`; says whether more is left."""
+        left = _Left(limit, RECLAIM_BYTES)
+        _expire(connection, kept.now_ms // 1000, left)
+        while not left.is_nothing and (dropped := fetch_one(connection, _DROPPED)) is not None:
+            _empty(connection, SpaceId(dropped[0]), left)
+        if not left.is_nothing:
+            _forget_outcomes(connection, _OLD_OUTCOMES, (kept.write_ids_since_ms,), left)
+        return left.is_nothing or not self._trim(connection, kept.changes_since_ms, left)
 
-    def _trim(self, connection: apsw.Connection, since_ms: int, limit: int) -> bool:
+    def _trim(self, connection: apsw.Connection, since_ms: int, left: _Left) -> bool:
         """Trim one stream after the other, from where the last call ended; says whether the last one has been reached."""
         for _ in range(STREAMS_AT_ONCE):
             found = fetch_one(connection, _NEXT_STREAM, (self._stream,))
             if found is None:
                 self._stream = 0
                 return True
-            trimmed = _trim_stream(connection, found[0], since_ms, limit)
-            limit -= trimmed
-            if limit <= 0:
+            _trim_stream(connection, found[0], since_ms, left)
+            if left.is_nothing:
                 return False
             self._stream = found[0]
         return False
 
 
-def _trim_stream(connection: apsw.Connection, space: int, since_ms: int, limit: int) -> int:
+def _trim_stream(connection: apsw.Connection, space: int, since_ms: int, left: _Left) -> None:
     """Changes go in the order of the stream only, whatever the clock said when they were written."""
-    old = 0
     last = None
-    for sequence, at_ms in fetch_all(connection, _OLDEST, (space, limit)):
-        if at_ms >= since_ms:
+    for sequence, at_ms, size_bytes in fetch_all(connection, _OLDEST, (space, left.things)):
+        if at_ms >= since_ms or left.is_nothing:
             break
-        old, last = old + 1, sequence
+        last = sequence
+        left.take(size_bytes)
     if last is not None:
         connection.execute(_TRIM, (space, last))
         connection.execute(_TRIMMED, (space, last))
-    return old
 
 
-def _expire(connection: apsw.Connection, now_s: int, limit: int) -> int:
-    due = fetch_all(connection, _DUE, (now_s, limit))
-    for at_s, key in due:
+def _expire(connection: apsw.Connection, now_s: int, left: _Left) -> None:
+    for at_s, key in fetch_all(connection, _DUE, (now_s, left.things)):
+        if left.is_nothing:
+            break
         found = fetch_one(connection, _FIND_ROW, (key,))
         assert found is not None, f"{at_s} stands for a row that is not there"
         row = row_of(found[0])
@@ -103,24 +122,43 @@ def _expire(connection: apsw.Connection, now_s: int, limit: int) -> int:
         sums = Sums(0, len(encode_row(kept)) - len(found[0])) if kept else Sums(-(clustering is not None), -key_bytes - len(found[0]))
         count(connection, space, sums)
         count_known_partition(connection, partition_prefix(space, partition), sums)
-    return len(due)
+        left.take(len(found[0]))
 
 
-def _empty(connection: apsw.Connection, space: SpaceId, limit: int) -> int:
+def _empty(connection: apsw.Connection, space: SpaceId, left: _Left) -> None:
     """Remove what a dropped space holds, and at last its record."""
     low, high = space_prefix(space), space_prefix(space + 1)
-    found = fetch_all(connection, _ROWS, (low, high, limit))
-    for key, data in found:
+    for key, data in _rows(connection, low, high, left):
         replace_row(connection, key, before=row_of(data), after=None)
-    done = len(found)
-    for statement in _EMPTY:
-        if done < limit:
-            connection.execute(statement, (low, high, limit - done))
-            done += connection.changes()
-    if done < limit:
-        connection.execute(_EMPTY_CHANGES, (space, limit - done))
-        done += connection.changes()
-    if done < limit:
+    if not left.is_nothing:
+        connection.execute(_EMPTY_PARTITIONS, (low, high, left.things))
+        left.things -= connection.changes()
+    if not left.is_nothing:
+        _forget_outcomes(connection, _OUTCOMES_OF, (low, high), left)
+    if not left.is_nothing:
+        _trim_stream(connection, space, _NEVER_MS, left)
+    if not left.is_nothing:
         connection.execute(_FORGET_SPACE, (space,))
-        done += 1
-    return done
+        left.things -= 1
+
+
+def _rows(connection: apsw.Connection, low: bytes, high: bytes, left: _Left) -> list[tuple[bytes, bytes]]:
+    """Rows between two keys, as many as may be removed."""
+    found: list[tuple[bytes, bytes]] = []
+    with closing(connection.execute(_ROWS, (low, high, left.things))) as cursor:
+        for key, data in cursor:
+            found.append((key, data))
+            left.take(len(data))
+            if left.is_nothing:
+                break
+    return found
+
+
+def _forget_outcomes(connection: apsw.Connection, which: str, bindings: tuple[Value, ...], left: _Left) -> None:
+    keys: list[tuple[bytes]] = []
+    for key, size_bytes in fetch_all(connection, which, (*bindings, left.things)):
+        if left.is_nothing:
+            break
+        keys.append((key,))
+        left.take(size_bytes)
+    connection.executemany(_FORGET_OUTCOME, keys)
