@@ -29,6 +29,8 @@ from headwater.kernel.clock import SystemClock
 from headwater.kernel.config import Bytes, Seconds
 from headwater.kernel.metrics import Metrics
 
+LARGE_BYTES = 1024 * 1024
+
 
 @dataclass(frozen=True)
 class RunningServer:
@@ -103,6 +105,9 @@ def routes(gate: asyncio.Event) -> list[Route]:
     async def flood(request: Request) -> Response:
         return Response(200, _flood())
 
+    async def large(request: Request) -> Response:
+        return Response(200, bytes(LARGE_BYTES))
+
     async def torn(request: Request) -> Response:
         return Response(200, _torn())
 
@@ -113,6 +118,7 @@ def routes(gate: asyncio.Event) -> list[Route]:
         Route("GET", "/slow", slow, "Something, late.", {}),
         Route("GET", "/gate", gated, "Something, when the gate opens.", {}),
         Route("GET", "/flood", flood, "Without end.", {}),
+        Route("GET", "/large", large, "A large body in one piece.", {}),
         Route("GET", "/torn", torn, "Not to its end.", {}),
         Route("GET", "/t/{title*}", title, "The title.", {}),
         Route("GET", "/granted", empty, "Nothing, for some.", {}, grant="test:read"),

@@ -1,6 +1,7 @@
 """Servers that are full, slow peers, and the end of a server."""
 
 import asyncio
+import contextlib
 import hashlib
 import http.client
 import json
@@ -10,12 +11,23 @@ import time
 from collections.abc import Callable
 
 import pytest
-from tests.integration.http_server import Answer, RunningServer, answers, client_of, exchange, own_tls, peer_of, running, speech
+from tests.integration.http_server import (
+    LARGE_BYTES,
+    Answer,
+    RunningServer,
+    answers,
+    client_of,
+    exchange,
+    own_tls,
+    peer_of,
+    running,
+    speech,
+)
 from tests.integration.peer import Peer
 
 from headwater.http.application import application
 from headwater.http.config import ClientConfig, HttpLimits
-from headwater.http.metrics import METRICS
+from headwater.http.metrics import METRICS, READERS_DROPPED, UNSENT
 from headwater.http.serving import Listener, serve
 from headwater.kernel.clock import SystemClock
 from headwater.kernel.errors import InvalidConfig, Unavailable
@@ -112,6 +124,26 @@ def test_a_reader_that_does_not_read_is_dropped() -> None:
         peer.sendall(GET % b"/flood")
         until(lambda: server.metrics.value(METRICS[0], role="test", route="/flood", method="GET", code="200") == 1)
         assert not read_all(peer).endswith(b"0\r\n\r\n"), "what was sent is no whole answer"
+
+
+def test_readers_that_do_not_read_hold_no_more_than_they_may_in_all() -> None:
+    """The slowest are dropped, and whoever reads is served."""
+    allowed, readers = 4 * LARGE_BYTES, 16
+    with running(unsent_bytes_max=allowed, send_buffer=8192) as server, contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(connect(server)) for _ in range(readers)]
+        for number, peer in enumerate(peers, 1):
+            peer.sendall(GET % b"/large")
+            until(lambda: server.metrics.value(METRICS[0], role="test", route="/large", method="GET", code="200") == number)  # noqa: B023
+            assert get(server, b"/metrics").status == 200
+            assert 0 < server.metrics.value(UNSENT, role="test") <= allowed
+        dropped = server.metrics.value(READERS_DROPPED, role="test", reason="memory")
+        assert readers / 2 < dropped < readers
+        assert len(get(server, b"/large").body) == LARGE_BYTES
+        assert server.metrics.value(READERS_DROPPED, role="test", reason="time") == 0
+        left = readers - int(server.metrics.value(READERS_DROPPED, role="test", reason="memory"))
+        assert left > 0
+        for peer in peers[-left:]:
+            assert len(read_all(peer)) > LARGE_BYTES, "who was not dropped still gets all of it"
 
 
 def test_a_torn_answer_cannot_be_taken_for_a_whole_one() -> None:

@@ -21,7 +21,17 @@ from headwater.http.guard import Guard, body_fault, check_length, too_large
 from headwater.http.health import health_routes
 from headwater.http.hosts import Hosts
 from headwater.http.messages import Client, Fallback, ReadinessCheck, Request, Response, Route
-from headwater.http.metrics import CONNECTIONS, DURATION, EXPIRES, HANDSHAKES, IN_FLIGHT, REFUSED, REQUESTS
+from headwater.http.metrics import (
+    CONNECTIONS,
+    DURATION,
+    EXPIRES,
+    HANDSHAKES,
+    IN_FLIGHT,
+    READERS_DROPPED,
+    REFUSED,
+    REQUESTS,
+    UNSENT,
+)
 from headwater.http.problems import internal_problem, problem, problem_of
 from headwater.http.routing import PathMatch, Router, parse_query
 from headwater.kernel.clock import Clock
@@ -103,6 +113,7 @@ class Application:
         self._metrics = metrics
         self._guard = Guard(limits)
         self._connections = 0
+        self.unsent_bytes: Callable[[], int] = lambda: 0
         self._health = Router(health_routes(self, routes, readiness))
         self._router = Router(routes)
         self._tallies: dict[tuple[str, str, int], tuple[Tally, TallyOfTimes]] = {}
@@ -279,6 +290,7 @@ class Application:
         """All metrics of the process in the Prometheus text format."""
         self._metrics.set(IN_FLIGHT, self._guard.under_way, role=self.role)
         self._metrics.set(CONNECTIONS, self._connections, role=self.role)
+        self._metrics.set(UNSENT, self.unsent_bytes(), role=self.role)
         return self._metrics.exposition()
 
     def is_health(self, raw_path: str) -> bool:
@@ -288,6 +300,10 @@ class Application:
     def count_connections(self, number: int) -> None:
         """Note how many connections the server has open."""
         self._connections = number
+
+    def count_dropped_reader(self, reason: str) -> None:
+        """Note that a connection was ended because its reader was too slow."""
+        self._metrics.inc(READERS_DROPPED, role=self.role, reason=reason)
 
     def count_handshake(self, result: str) -> None:
         """Note how a TLS handshake ended."""

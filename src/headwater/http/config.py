@@ -78,6 +78,9 @@ class HttpLimits(Section, frozen=True):
     idle_timeout: Annotated[Seconds, doc("Time after which a connection without a request is closed.")] = Seconds.of("75s")
     write_timeout: Annotated[Seconds, doc("Time after which a connection whose reader takes nothing is dropped.")] = Seconds.of("10s")
     send_buffer: Annotated[Bytes, doc("Kernel send buffer of a connection.")] = Bytes.of("128KiB")
+    unsent_bytes_max: Annotated[
+        Bytes, doc("Bytes of answers that slow readers may leave here, over all connections; beyond it the slowest is dropped.")
+    ] = Bytes.of("128MiB")
     linger: Annotated[Seconds, doc("Time a closed connection is still read from, so that the answer arrives.")] = Seconds.of("1s")
     drain: Annotated[Seconds, doc("Time for requests under way to end when the server stops.")] = Seconds.of("8s")
     access_log: Annotated[bool, doc("Log every request; without it only answers of 500 and above are logged.")] = False

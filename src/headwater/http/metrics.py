@@ -13,6 +13,14 @@ REFUSED = counter(
     "code",
     known={"code": ("400", "408", "414", "417", "431", "503")},
 )
+UNSENT = gauge("http_unsent_bytes", "Bytes of answers that readers have not taken, of connections above the mark of their buffer.", "role")
+READERS_DROPPED = counter(
+    "http_readers_dropped",
+    "Connections ended since their readers were too slow: for time, by `write_timeout`; for memory, by `unsent_bytes_max`.",
+    "role",
+    "reason",
+    known={"reason": ("memory", "time")},
+)
 HANDSHAKES = counter(
     "tls_handshakes",
     "TLS handshakes by how they ended: ok, plain_http, no_certificate, bad_certificate, protocol, refused_by_peer, late, gone.",
@@ -26,4 +34,4 @@ EXPIRES = gauge(
     "file",
 )
 
-METRICS = (REQUESTS, DURATION, IN_FLIGHT, CONNECTIONS, REFUSED, HANDSHAKES, EXPIRES)
+METRICS = (REQUESTS, DURATION, IN_FLIGHT, CONNECTIONS, UNSENT, READERS_DROPPED, REFUSED, HANDSHAKES, EXPIRES)

@@ -27,6 +27,7 @@ from headwater.http.deadline import Deadline
 from headwater.http.framing import Head, HeadMeter, Refused, check_head, resumed_head
 from headwater.http.listening import Listener
 from headwater.http.tls import TlsTransport
+from headwater.http.unsent import Unsent
 
 __all__ = ["Listener", "serve"]
 
@@ -186,6 +187,7 @@ class Connection(HttpToolsProtocol):
         self._held = b""
         self._deadline.cancel()
         self._reader_deadline.cancel()
+        self._server.unsent.release(self)
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
@@ -577,17 +579,32 @@ class Connection(HttpToolsProtocol):
         super().pause_writing()
         self._unread_bytes = self.transport.get_write_buffer_size()
         self._reader_deadline.move(self._limits.write_timeout)
+        self._server.unsent.hold(self)
 
     def resume_writing(self) -> None:
         """The peer has read."""
         super().resume_writing()
         self._reader_deadline.clear()
+        self._server.unsent.release(self)
+
+    def unsent_bytes(self) -> int:
+        """How much of what was answered the reader has not taken."""
+        return self.transport.get_write_buffer_size()
+
+    def cut_off(self) -> None:
+        """End the connection, because its reader is the slowest and readers hold too much."""
+        self._drop_reader("memory")
+
+    def _drop_reader(self, reason: str) -> None:
+        left = self.transport.get_write_buffer_size()
+        _log.info("reader_dropped", remote=self.client[0] if self.client else "", unread_bytes=left, reason=reason)
+        self._server.listener.app.count_dropped_reader(reason)
+        self.transport.abort()
 
     def _check_reader(self) -> None:
         left = self.transport.get_write_buffer_size()
         if self._unread_bytes - left < READ_PROGRESS_BYTES_MIN:
-            _log.info("reader_dropped", remote=self.client[0] if self.client else "", unread_bytes=left)
-            self.transport.abort()
+            self._drop_reader("time")
         else:
             self._unread_bytes = left
             self._reader_deadline.move(self._limits.write_timeout)
@@ -606,6 +623,8 @@ class _Server:
         self.draining = False
         self.date_line = b""
         self.emptied = asyncio.Event()
+        self.unsent = Unsent(listener.limits.unsent_bytes_max, self.loop.time)
+        listener.app.unsent_bytes = self.unsent.bytes
         self._accepting: asyncio.Server | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
 
