@@ -178,8 +178,12 @@ class Catalogue:
             if present is None or present.incarnation != in_use.declaration.incarnation:
                 raise SchemaChanged("the table was changed at the same time")
             if in_use.domain not in present.domains:
-                domains = {**present.domains, in_use.domain: SpaceId(0)}
-                await self._put(msgspec.structs.replace(present, epoch=present.epoch + 1, domains=domains), replaces=present.epoch)
+                space = await self._store.add_space(present, in_use.domain)
+                if space is None:
+                    await self.load()
+                    raise SchemaChanged("the table was changed at the same time")
+                present.domains[in_use.domain] = space  # in place, since they may be a hundred thousand
+                self._note_change()
 
     def tables_of(self, domain: str) -> Sequence[Listed]:
         """The tables that a domain can use, by name; under `*` those that all can.

@@ -42,6 +42,12 @@ class TableStore(Protocol):
         """
         ...
 
+    async def add_space(self, declaration: Declaration, domain: str) -> SpaceId | None:
+        """Give a domain a space in a declaration, however many others have one; the one that it has, if it has. The epoch stays as it is,
+        since no row that is there means anything else by it. None if there is no declaration of that incarnation.
+        """
+        ...
+
     async def drop(self, declaration: Declaration, *, domain: str | None) -> bool:
         """Take a domain's space out of a declaration, or with None take the declaration and all its spaces away; False if the present epoch
         is another. From then on no read sees the rows and no write reaches them; `reclaim` takes back their room. The last domain that

@@ -109,6 +109,19 @@ class MemoryTableStore:
             self._spaces[space].trimmed = self._next_revision(0)
         return stored
 
+    async def add_space(self, declaration: Declaration, domain: str) -> SpaceId | None:
+        """Compare and add."""
+        present = self._declarations.get((declaration.group, declaration.name))
+        if present is None or present.incarnation != declaration.incarnation:
+            return None
+        space = present.domains.get(domain)
+        if space is None:
+            space = SpaceId(self._next_id())
+            self._spaces[space] = _Space()
+            domains = {**present.domains, domain: space}
+            self._declarations[present.group, present.name] = msgspec.structs.replace(present, domains=domains)
+        return space
+
     async def drop(self, declaration: Declaration, *, domain: str | None) -> bool:
         """Compare and remove."""
         at = declaration.group, declaration.name

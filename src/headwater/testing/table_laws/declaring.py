@@ -73,6 +73,30 @@ async def spaces_share_nothing(engine: TableEngine) -> None:
         assert await spaces[0].get(1) is None and await spaces[1].get(1) == {"v": "2"} and await t.get(1) == {"v": "0"}
 
 
+async def a_domain_joins_without_a_trace_for_the_others(engine: TableEngine) -> None:
+    """A domain joins without a trace for the others."""
+    async with opened(engine) as t:
+        await t.put(1, v="x")
+        space = await t.store.add_space(t.declaration, "joined")
+        assert space is not None and space != t.space
+        assert await t.store.add_space(t.declaration, "joined") == space and await t.store.add_space(t.declaration, "d") == t.space
+        (now,) = await t.store.declarations()
+        assert now.domains == {"d": t.space, "joined": space} and (now.epoch, now.incarnation) == (
+            t.declaration.epoch,
+            t.declaration.incarnation,
+        )
+        joined = replace(t, declaration=now, space=space)
+        assert await joined.get(1) is None
+        await t.put(2, v="as planned before")
+        await joined.put(1, v="y")
+        assert await t.get(1) == {"v": "x"} and await joined.get(1) == {"v": "y"}
+        assert await t.store.drop(now, domain="d") and await joined.get(1) == {"v": "y"}
+        assert await t.store.drop((await t.store.declarations())[0], domain=None)
+        assert await t.store.add_space(now, "late") is None
+        again = await declare(t.store, t.table)
+        assert await t.store.add_space(now, "late") is None and set(again.domains) == {"d"}
+
+
 async def what_was_dropped_is_gone_at_once(engine: TableEngine) -> None:
     """What was dropped is gone at once."""
     async with opened(engine, table_of(options=Options(changes=True), statics="s:string")) as t:
@@ -170,6 +194,7 @@ LAWS: tuple[Law, ...] = (
     of_declarations_at_the_same_time_one_wins,
     a_domain_that_joins_gets_a_space_and_others_keep_theirs,
     spaces_share_nothing,
+    a_domain_joins_without_a_trace_for_the_others,
     what_was_dropped_is_gone_at_once,
     a_table_declared_again_is_empty,
     a_drop_names_the_epoch,

@@ -22,6 +22,10 @@ _UPDATE = "UPDATE declaration SET epoch = ?, next_column_id = ?, column_ids = ?,
 _UPDATE_EPOCH = "UPDATE declaration SET epoch = ? WHERE incarnation = ?"
 _DELETE = "DELETE FROM declaration WHERE incarnation = ?"
 _INSERT_SPACE = "INSERT INTO space (incarnation, domain) VALUES (?, ?) RETURNING id"
+_ADD_SPACE = """
+    INSERT INTO space (incarnation, domain) SELECT incarnation, ?2 FROM declaration WHERE incarnation = ?1 ON CONFLICT DO NOTHING
+"""
+_SPACE_OF = "SELECT id FROM space WHERE incarnation = ? AND domain = ?"
 _END_STREAMS = "UPDATE space SET trimmed = ? WHERE incarnation = ?"
 _DROP_SPACE = "UPDATE space SET incarnation = NULL WHERE id = ?"
 
@@ -61,6 +65,13 @@ def declare(connection: apsw.Connection, declaration: Declaration, replaces: int
         if domain not in domains:
             domains[domain] = SpaceId(fetch_all(connection, _INSERT_SPACE, (incarnation, domain))[0][0])
     return msgspec.structs.replace(declaration, incarnation=incarnation, epoch=epoch, domains=domains)
+
+
+def add_space(connection: apsw.Connection, incarnation: int, domain: str) -> SpaceId | None:
+    """The space of a domain in a declaration, made if it has none; None if there is no such declaration."""
+    connection.execute(_ADD_SPACE, (incarnation, domain))
+    found = fetch_one(connection, _SPACE_OF, (incarnation, domain))
+    return None if found is None else SpaceId(found[0])
 
 
 def end_streams(connection: apsw.Connection, declaration: Declaration, position: int) -> None:

@@ -113,6 +113,17 @@ class SqliteTableStore:
             self._present.update(stored.domains.values())
         return stored
 
+    async def add_space(self, declaration: Declaration, domain: str) -> SpaceId | None:
+        """One record, in one transaction."""
+        return await to_its_end(self._add_space(declaration.incarnation, domain))
+
+    async def _add_space(self, incarnation: int, domain: str) -> SpaceId | None:
+        space = await self.database.write(partial(catalogue.add_space, incarnation=incarnation, domain=domain))
+        failpoint("tables.declared")
+        if space is not None:
+            self._present.add(space)
+        return space
+
     async def drop(self, declaration: Declaration, *, domain: str | None) -> bool:
         """Compare and set in one transaction; it makes room, so a full disk does not stop it."""
         return await to_its_end(self._drop(declaration, domain))
