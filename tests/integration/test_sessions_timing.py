@@ -3,7 +3,8 @@
 Two kinds of requests are answered in random order, 2,000 of each or, for the proof, 100,000, without collection of garbage. Each kind has
 as many keys as the other, of the same length and asked for as often, so that no row is warmer than another. What lies above the ninth
 decile of both together is the machine's noise and left out, as dudect does (Reparaz, Balasch, Verbauwhede 2017). |t| < 4.5 says that no
-difference was found. Checks that stop early and look-ups that end early are found by the same test.
+difference was found; one that was found has to be found again twice, the same way round, since a neighbour on the machine makes one now
+and then. Checks that stop early and look-ups that end early are found by the same test.
 """
 
 import asyncio
@@ -148,6 +149,18 @@ def compare(answer: Answer, one: Sequence[tuple[str, str]], other: Sequence[tupl
     return welch_t(*times)
 
 
+def found_again(measure: Callable[[], tuple[float, float]]) -> bool:
+    """Whether a difference is there: the slower kind is the slower one each of three times."""
+    found: list[bool] = []
+    while len(found) < 3:
+        t, difference_ns = measure()
+        print(f"t = {t:.2f}, {difference_ns:.1f} ns")
+        if abs(t) < T_MAX:
+            return False
+        found.append(t > 0)
+    return len(set(found)) == 1
+
+
 def asked_by(token: str, kind: str = "absent") -> list[tuple[str, str]]:
     """Reads of all sessions of a kind with a token."""
     return [(key, token) for key in names(kind)]
@@ -165,9 +178,7 @@ def test_refusals_take_the_same_time(token: str, samples: int) -> None:
     place = Place(MemorySessionStore(), Metrics(METRICS))
     unknown, refused = asked_by("wrung"), asked_by(token)
     assert {place.answer(request(*read)).status for read in (*unknown, *refused)} == {401}
-    t, difference_ns = compare(place.answer, unknown, refused, samples=samples)
-    print(f"refusal of {token}: t = {t:.2f}, {difference_ns:.1f} ns")
-    assert abs(t) < T_MAX
+    assert not found_again(lambda: compare(place.answer, unknown, refused, samples=samples))
 
 
 @pytest.mark.timeout(600)
@@ -175,21 +186,29 @@ def test_refusals_take_the_same_time(token: str, samples: int) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("kind", ["unknown", "expired", "revoked", "deleted"])
 def test_misses_take_the_same_time(kind: str, engine: str, samples: int, tmp_path: Path) -> None:
-    async def measured() -> tuple[float, float]:
+    async def measured() -> bool:
         async with place_of(engine, tmp_path) as place:
             await prepare(place)
             absent, missed = asked_by("first"), asked_by("first", kind)
             assert {place.answer(request(*read)).status for read in (*absent, *missed)} == {404}
-            return compare(place.answer, absent, missed, samples=samples)
+            return found_again(lambda: compare(place.answer, absent, missed, samples=samples))
 
-    t, difference_ns = asyncio.run(measured())
-    print(f"miss in {engine}, {kind}: t = {t:.2f}, {difference_ns:.1f} ns")
-    assert abs(t) < T_MAX
+    assert not asyncio.run(measured())
 
 
 def is_caught(answer: Answer, one: Sequence[tuple[str, str]], other: Sequence[tuple[str, str]]) -> bool:
-    """Whether a difference is found. A noisy machine may hide it, so it is looked for up to five times."""
-    return any(abs(compare(answer, one, other, samples=5_000)[0]) > T_MAX for _ in range(5))
+    """Whether a difference is found, by the rule of the tests. A noisy machine may hide it, so it is looked for up to five times."""
+    return any(found_again(lambda: compare(answer, one, other, samples=5_000)) for _ in range(5))
+
+
+def test_a_difference_counts_only_when_it_is_found_again_the_same_way_round() -> None:
+    def measures(*ts: float) -> Callable[[], tuple[float, float]]:
+        left = list(ts)
+        return lambda: (left.pop(0), 0.0)
+
+    assert found_again(measures(5, 6, 7)) and found_again(measures(-5, -6, -7))
+    assert not found_again(measures(4))
+    assert not found_again(measures(5, -4)) and not found_again(measures(5, -5, 5)) and not found_again(measures(-5, -5, 1))
 
 
 def test_a_check_that_stops_at_the_first_difference_is_caught() -> None:
