@@ -178,6 +178,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture
+def memory() -> Iterator[pathlib.Path]:
+    """A directory in memory, where there is one, for files of which nothing has to last."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as directory:
+        yield pathlib.Path(directory)
+
+
+@pytest.fixture
 def run() -> Callable[[Coroutine[Any, Any, Any]], Any]:
     """Runs a coroutine to its end in an event loop of its own and returns its result."""
     return asyncio.run

@@ -133,18 +133,18 @@ def _check_images(journal: Sequence[Event], images: int, directory: Path, *, see
     return broken_images(journal, images=images, directory=directory, lot=Random(seed), verify=verify)
 
 
-def test_sessions_survive_power_cuts(tmp_path: Path) -> None:
+def test_sessions_survive_power_cuts(tmp_path: Path, memory: Path) -> None:
     (tmp_path / "run").mkdir()
     journal = asyncio.run(_record(tmp_path / "run"))
-    assert _check_images(journal, CI_IMAGES, tmp_path, seed=1) == []
+    assert _check_images(journal, CI_IMAGES, memory, seed=1) == []
 
 
 @pytest.mark.proof
 @pytest.mark.parametrize("seed", range(100))
-def test_sessions_survive_many_power_cuts(tmp_path: Path, seed: int) -> None:
+def test_sessions_survive_many_power_cuts(tmp_path: Path, memory: Path, seed: int) -> None:
     (tmp_path / "run").mkdir()
     journal = asyncio.run(_record(tmp_path / "run"))
-    assert _check_images(journal, PROOF_IMAGES // 100, tmp_path, seed=seed) == []
+    assert _check_images(journal, PROOF_IMAGES // 100, memory, seed=seed) == []
 
 
 def test_a_writer_that_does_not_sync_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

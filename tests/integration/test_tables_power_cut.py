@@ -5,8 +5,7 @@ the product fail the same comparison.
 """
 
 import asyncio
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -56,13 +55,6 @@ def _check_images(journal: Sequence[Event], images: int, directory: Path, *, see
         asyncio.run(verify(image, _allowed(past), workers=WORKERS))
 
     return broken_images(journal, images=images, directory=directory, lot=Random(seed), verify=verified)
-
-
-@pytest.fixture
-def memory() -> Iterator[Path]:
-    """A directory for images in memory, where there is one: nothing of them has to last."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:
-        yield Path(directory)
 
 
 @pytest.mark.parametrize("seed", range(4))
