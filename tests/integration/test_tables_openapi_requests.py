@@ -1,6 +1,7 @@
 """Requests that Schemathesis makes of the descriptions: those of the deployment and of single tables, right ones and wrong ones.
 
-Every answer has a documented status, is no 5xx, and looks as the description says.
+Every answer has a documented status, is no 5xx, and looks as the description says. That every documented status is answered when it should
+be is shown by `test_tables_openapi_statuses`, with requests that are always the same.
 """
 
 import asyncio
@@ -25,8 +26,8 @@ from headwater.kernel.config import Bytes
 from headwater.tables.config import TablesConfig
 
 CI_REQUESTS, PROOF_REQUESTS = 3_000, 50_000
-AT_ONCE = 40
-"""Requests of one operation and kind in one round."""
+AT_ONCE = 25
+"""Requests of one operation and kind in one round: so few that the first rounds, which are whole, are no more than are asked for."""
 KINDS = ("string", "blob", "int", "varint", "long", "decimal", "float", "double", "boolean", "timeuuid", "uuid", "timestamp", "json")
 TABLES: Mapping[str, Mapping[str, Any]] = {
     "wide": {
@@ -175,14 +176,15 @@ def _ask_everything(asker: Asker, requests: int) -> None:
     round_ = 0
     while asker.statuses.total() < requests:
         for operation, mode in tuple(left):
+            if round_ and asker.statuses.total() >= requests:
+                break  # making a request costs ten times as much as answering and judging it
             try:
                 _send(asker, operation, mode, round_=round_)
             except Unsatisfiable:
                 assert mode is GenerationMode.NEGATIVE, operation.label
                 left.remove((operation, mode))
         round_ += 1
-    answered = {status for _, status in asker.statuses}
-    assert {200, 201, 400, 404, 422} <= answered and answered & {409, 412}, asker.statuses
+    assert {label for label, _ in asker.statuses} == {operation.label for operation in operations}, "which statuses is no matter of luck"
 
 
 def test_every_answer_is_as_described(asker: Asker) -> None:
