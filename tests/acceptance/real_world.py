@@ -174,7 +174,8 @@ class RealWorld:
             purging = self.platform.json("purging", "/v1/status")
             return purging["caught_up"] and not purging["unfinished"] and not purging["dead_letters"]
 
-        eventually(at_rest, within_s=REST_MAX_S, what=lambda: f"{self.status()} {self.platform.last_words()}")
+        # Asking more often would take the wiki a tenth of the machine.
+        eventually(at_rest, within_s=REST_MAX_S, what=lambda: f"{self.status()} {self.platform.last_words()}", every_s=0.15)
 
     def after(self, act: Callable[[], object]) -> None:
         """Do something in the wiki and wait until all that follows from it is done: every row of it seen, and rest."""

@@ -18,13 +18,13 @@ _TICK_S = 0.02
 _LAST_WORDS = 3000
 
 
-def eventually(holds: Callable[[], bool], *, within_s: float, what: Callable[[], str]) -> None:
-    """Ask again and again until `holds`; fail with `what()` after `within_s`."""
+def eventually(holds: Callable[[], bool], *, within_s: float, what: Callable[[], str], every_s: float = _TICK_S) -> None:
+    """Ask again every `every_s` until `holds`; fail with `what()` after `within_s`."""
     end_s = time.monotonic() + within_s
     while not holds():
         if time.monotonic() > end_s:
             raise AssertionError(f"not within {within_s} s: {what()}")
-        time.sleep(_TICK_S)
+        time.sleep(every_s)
 
 
 def environment(**more: str) -> dict[str, str]:
