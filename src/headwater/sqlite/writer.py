@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import apsw
 import structlog
+from msgspec import Struct
 
 from headwater.kernel.clock import Clock
 from headwater.kernel.errors import OutcomeUnknown, StorageFull, Unavailable
@@ -52,8 +53,7 @@ class Platform:
     allocate: Allocate = os.posix_fallocate
 
 
-@dataclass(slots=True, eq=False)
-class Item:
+class Item(Struct, eq=False):
     """One write on its way: the work, how to tell its caller, and then what came of it.
 
     Attributes:
