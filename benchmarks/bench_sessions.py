@@ -25,7 +25,7 @@ from pathlib import Path
 
 import apsw
 import uvloop
-from benchmarks.http_load import CONNECTIONS, Latencies, Load, alternate, resident_bytes, send_on_time
+from benchmarks.http_load import CONNECTIONS, Latencies, Load, alternate, metrics_of, resident_bytes, send_on_time, waited_s
 from benchmarks.result import Result
 from benchmarks.sessions_server import NAMESPACE, TOKEN
 
@@ -185,6 +185,25 @@ def _measure_reads(pid: int, port: int, count: int) -> dict[str, Load]:
     return alternate(pid, port, reads)
 
 
+def _measure_mix(pid: int, port: int, requests: Sequence[bytes]) -> tuple[Latencies, list[Result]]:
+    """The latencies of the mix, and what saves and everything else waited for meanwhile."""
+    before, waited_before_s, began_s = metrics_of(port), waited_s(pid), time.perf_counter()
+    mix = uvloop.run(send_on_time(port, requests, per_s=READS_PER_S + SAVES_PER_S + DELETES_PER_S))
+    took_s, waiting_s, after = time.perf_counter() - began_s, waited_s(pid) - waited_before_s, metrics_of(port)
+    results = []
+    for what, metric in {"a commit is durable": "sync", "the log is copied": "checkpoint"}.items():
+        name = f"headwater_sqlite_{metric}_seconds"
+        grown = {key: value - before.get(key, 0.0) for key, value in after.items() if key.startswith(name)}
+        times, total_s = (grown[f'{name}_{part}{{database="{NAMESPACE}"}}'] for part in ("count", "sum"))
+        within = [float(key.split('le="')[1].rstrip('"}')) for key, value in grown.items() if "_bucket{" in key and value >= 0.99 * times]
+        results += [
+            Result(f"mix of Wikimedia: until {what}, mean", total_s / max(times, 1) * 1000, "ms"),
+            Result(f"mix of Wikimedia: until {what}, 99 of 100 within", min(within) * 1000, "ms"),
+            Result(f"mix of Wikimedia: until {what}, share of the time", total_s / took_s * 100, "%"),
+        ]
+    return mix, [*results, Result("mix of Wikimedia: threads of the server waited for a processor", waiting_s / took_s * 100, "%")]
+
+
 def measure(*, quick: bool) -> list[Result]:
     """CPU, rates and their ratios to the yardsticks of the same run; latency of the mix; memory with 100,000 sessions."""
     count, sessions, seconds = (640, 2_000, 1) if quick else (12_800, 100_000, 20)
@@ -193,13 +212,14 @@ def measure(*, quick: bool) -> list[Result]:
         saves, parts, reads = _measure_saves(pid, port, count), _parts(Path(name), count), _measure_reads(pid, port, count)
         _load(pid, port, [save(number) for number in range(2 * count, sessions)], 201)
         resident = resident_bytes(pid)
-        mix = uvloop.run(send_on_time(port, _mix(sessions, seconds), per_s=READS_PER_S + SAVES_PER_S + DELETES_PER_S))
+        mix, where = _measure_mix(pid, port, _mix(sessions, seconds))
         resident = max(resident, resident_bytes(pid))
     assert set(mix.statuses) == {200, 201, 204}, mix.statuses
     return [
         *_of_reads(reads, parts, cpu_max=None if quick else CPU_MAX),
         *_of_saves(saves, parts, quick=quick),
         *_of_mix(mix),
+        *where,
         Result(f"memory with {sessions:,} sessions", resident / 2**20, "MiB", at_most=None if quick else RSS_BYTES_MAX / 2**20),
     ]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import urllib.request
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,18 @@ class Latencies:
 def cpu_s(pid: int) -> float:
     """Seconds of CPU that a process has used, by its own clock: `/proc` counts in steps of 10 ms, too coarse for a round."""
     return time.clock_gettime(~pid << 3 | 2)  # what clock_getcpuclockid(3) gives on Linux
+
+
+def waited_s(pid: int) -> float:
+    """Seconds for which threads of a process could have run, and had to wait for a processor."""
+    return sum(int((task / "schedstat").read_text().split()[1]) for task in Path(f"/proc/{pid}/task").iterdir()) / 1e9
+
+
+def metrics_of(port: int) -> dict[str, float]:
+    """What a server says at `/metrics`, by name and labels as they stand there."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        lines = [line.rpartition(" ") for line in answer.read().decode().splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in lines}
 
 
 def resident_bytes(pid: int) -> int:
