@@ -300,7 +300,7 @@ def judge(head: Head, deadlines: Deadlines, *, has_value: bool, is_current: bool
     return _STANDINGS[head.kind][facts]
 
 
-def _standing(kind: Kind, has_value: bool, is_current: bool, is_over: bool, is_remembered: bool, is_ended: bool) -> Standing:
+def _standing(kind: Kind, *, has_value: bool, is_current: bool, is_over: bool, is_remembered: bool, is_ended: bool) -> Standing:
     leads_nowhere = kind is Kind.POINTER and (is_over or not has_value)
     if kind is not Kind.TOMBSTONE and (leads_nowhere or not is_current):  # a tombstone bars nothing, whatever is revoked later
         return Standing.BARRED if is_remembered else Standing.GONE
@@ -311,11 +311,17 @@ def _standing(kind: Kind, has_value: bool, is_current: bool, is_over: bool, is_r
     return Standing.POINTER if kind is Kind.POINTER else Standing.LIVE
 
 
-_FACTS = 5
-# Looked up, not decided at each look-up: which way a session has ended must not be told by the time it takes to see that.
-_STANDINGS = tuple(
-    tuple(_standing(kind, *(bool(facts >> bit & 1) for bit in range(_FACTS))) for facts in range(1 << _FACTS)) for kind in Kind
-)
+_FACTS = ("has_value", "is_current", "is_over", "is_remembered", "is_ended")
+"""What a standing depends on beside the kind, in the order of the bits by which it is looked up."""
+
+
+def _standings(kind: Kind) -> tuple[Standing, ...]:
+    every = range(1 << len(_FACTS))
+    return tuple(_standing(kind, **{fact: bool(facts >> bit & 1) for bit, fact in enumerate(_FACTS)}) for facts in every)
+
+
+_STANDINGS = tuple(map(_standings, Kind))
+"""Looked up, not decided at each look-up: which way a session has ended must not be told by the time it takes to see that."""
 
 
 def header_kept_until(head: Head, deadlines: Deadlines, *, is_current: bool) -> int:
