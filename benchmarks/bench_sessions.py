@@ -8,7 +8,8 @@ with, in the same run:
 * one search in a SQLite file of as many rows, or one row of a group of 64 in a durable transaction;
 * the same saves with an fsync of their own each (`/bench/one-commit`), for the rate.
 
-The CPU of the server is read from `/proc`, so that the client's does not count. Then the whole mix of Wikimedia (1,750 reads, 600 saves,
+What is compared is measured in turns, some of each in every round. The CPU of the server is its own clock's, so that the client's does not
+count. Then the whole mix of Wikimedia (1,750 reads, 600 saves,
 25 deletes a second) comes at even times, whether or not earlier answers are there, from a generator on the same cores.
 """
 
@@ -17,14 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import apsw
 import uvloop
-from benchmarks.http_load import CONNECTIONS, Load, cpu_s, resident_bytes, send_all, send_on_time
+from benchmarks.http_load import CONNECTIONS, Latencies, Load, alternate, metrics_of, resident_bytes, send_on_time, waited_s
 from benchmarks.result import Result
 from benchmarks.sessions_server import NAMESPACE, TOKEN
 
@@ -91,11 +92,8 @@ def _server(directory: str) -> Iterator[tuple[int, int]]:
         server.communicate(timeout=30)
 
 
-def _load(pid: int, port: int, requests: Sequence[bytes], expected: int) -> Load:
-    before_s, began_s = cpu_s(pid), time.perf_counter()
-    uvloop.run(send_all(port, requests, expected=expected))
-    took_s = time.perf_counter() - began_s
-    return Load(len(requests) / took_s, (cpu_s(pid) - before_s) / len(requests))
+def _load(pid: int, port: int, requests: Sequence[bytes], expected: int) -> None:
+    alternate(pid, port, {"": (requests, expected)}, rounds=1)
 
 
 # The parts
@@ -166,46 +164,105 @@ def _mix(sessions: int, seconds: int) -> list[bytes]:
     return requests
 
 
+# The measurement
+
+
+def _measure_saves(pid: int, port: int, count: int) -> dict[str, Load]:
+    saves = {
+        "created": ([save(number) for number in range(count, 2 * count)], 201),
+        "alone": ([_request("POST", b"/bench/one-commit", value(0))] * (count // 4), 201),
+        "empty": ([_request("POST", b"/bench/empty", value(0))] * count, 201),
+        "overwritten": ([save(number, 1) for number in range(count)], 201),
+    }
+    return alternate(pid, port, saves)
+
+
+def _measure_reads(pid: int, port: int, count: int) -> dict[str, Load]:
+    reads = {
+        "read": ([read(number) for number in range(count)], 200),
+        "empty": ([_request("GET", b"/bench/empty")] * count, 200),
+    }
+    return alternate(pid, port, reads)
+
+
+def _measure_mix(pid: int, port: int, requests: Sequence[bytes]) -> tuple[Latencies, list[Result]]:
+    """The latencies of the mix, and what saves and everything else waited for meanwhile."""
+    before, waited_before_s, began_s = metrics_of(port), waited_s(pid), time.perf_counter()
+    mix = uvloop.run(send_on_time(port, requests, per_s=READS_PER_S + SAVES_PER_S + DELETES_PER_S))
+    took_s, waiting_s, after = time.perf_counter() - began_s, waited_s(pid) - waited_before_s, metrics_of(port)
+    results = []
+    for what, metric in {"a commit is durable": "sync", "the log is copied": "checkpoint"}.items():
+        name = f"headwater_sqlite_{metric}_seconds"
+        grown = {key: value - before.get(key, 0.0) for key, value in after.items() if key.startswith(name)}
+        times, total_s = (grown[f'{name}_{part}{{database="{NAMESPACE}"}}'] for part in ("count", "sum"))
+        within = [float(key.split('le="')[1].rstrip('"}')) for key, value in grown.items() if "_bucket{" in key and value >= 0.99 * times]
+        results += [
+            Result(f"mix of Wikimedia: until {what}, mean", total_s / max(times, 1) * 1000, "ms"),
+            Result(f"mix of Wikimedia: until {what}, 99 of 100 within", min(within) * 1000, "ms"),
+            Result(f"mix of Wikimedia: until {what}, share of the time", total_s / took_s * 100, "%"),
+        ]
+    return mix, [*results, Result("mix of Wikimedia: threads of the server waited for a processor", waiting_s / took_s * 100, "%")]
+
+
 def measure(*, quick: bool) -> list[Result]:
     """CPU, rates and their ratios to the yardsticks of the same run; latency of the mix; memory with 100,000 sessions."""
     count, sessions, seconds = (640, 2_000, 1) if quick else (12_800, 100_000, 20)
     with tempfile.TemporaryDirectory(prefix="headwater-bench-") as name, _server(name) as (pid, port):
         _load(pid, port, [save(number) for number in range(count)], 201)
-        empty_get = _load(pid, port, [_request("GET", b"/bench/empty")] * count, 200)
-        reads = _load(pid, port, [read(number) for number in range(count)], 200)
-        empty_post = _load(pid, port, [_request("POST", b"/bench/empty", value(0))] * count, 201)
-        created = _load(pid, port, [save(number) for number in range(count, 2 * count)], 201)
-        overwritten = _load(pid, port, [save(number, 1) for number in range(count)], 201)
-        alone = _load(pid, port, [_request("POST", b"/bench/one-commit", value(0))] * (count // 4), 201)
-        parts = _parts(Path(name), count)
+        saves, parts, reads = _measure_saves(pid, port, count), _parts(Path(name), count), _measure_reads(pid, port, count)
         _load(pid, port, [save(number) for number in range(2 * count, sessions)], 201)
         resident = resident_bytes(pid)
-        mix = uvloop.run(send_on_time(port, _mix(sessions, seconds), per_s=READS_PER_S + SAVES_PER_S + DELETES_PER_S))
+        mix, where = _measure_mix(pid, port, _mix(sessions, seconds))
         resident = max(resident, resident_bytes(pid))
     assert set(mix.statuses) == {200, 201, 204}, mix.statuses
-    read_parts_s = empty_get.cpu_s + parts.opening_s + parts.search_s
-    save_parts_s = empty_post.cpu_s + parts.sealing_s + parts.insert_s
-    cpu_max, rate_min = (None, None) if quick else (CPU_MAX, RATE_MIN)
     return [
-        Result("reads per second, 64 connections", reads.rate, "reads/s"),
-        Result("CPU of the server per read", reads.cpu_s * 1e6, "µs"),
-        Result("CPU of an empty answer to a GET", empty_get.cpu_s * 1e6, "µs"),
-        Result("CPU of opening one session", parts.opening_s * 1e6, "µs"),
-        Result("CPU of one search in SQLite", parts.search_s * 1e6, "µs"),
-        Result("read beside the sum of these parts", reads.cpu_s / read_parts_s, "×", at_most=cpu_max),
+        *_of_reads(reads, parts, cpu_max=None if quick else CPU_MAX),
+        *_of_saves(saves, parts, quick=quick),
+        *_of_mix(mix),
+        *where,
+        Result(f"memory with {sessions:,} sessions", resident / 2**20, "MiB", at_most=None if quick else RSS_BYTES_MAX / 2**20),
+    ]
+
+
+def _us(name: str, seconds: float) -> Result:
+    return Result(name, seconds * 1e6, "µs")
+
+
+def _of_reads(reads: Mapping[str, Load], parts: Parts, *, cpu_max: float | None) -> list[Result]:
+    read, empty = reads["read"], reads["empty"]
+    sum_s = empty.cpu_s + parts.opening_s + parts.search_s
+    return [
+        Result("reads per second, 64 connections", read.rate, "reads/s"),
+        _us("CPU of the server per read", read.cpu_s),
+        _us("CPU of an empty answer to a GET", empty.cpu_s),
+        _us("CPU of opening one session", parts.opening_s),
+        _us("CPU of one search in SQLite", parts.search_s),
+        Result("read beside the sum of these parts", read.cpu_s / sum_s, "×", at_most=cpu_max),
+    ]
+
+
+def _of_saves(saves: Mapping[str, Load], parts: Parts, *, quick: bool) -> list[Result]:
+    created, overwritten, alone, empty = (saves[name] for name in ("created", "overwritten", "alone", "empty"))
+    sum_s = empty.cpu_s + parts.sealing_s + parts.insert_s
+    return [
         Result("new sessions per second, 64 connections", created.rate, "saves/s"),
         Result("the same with an fsync of its own each", alone.rate, "saves/s"),
-        Result("rate beside one fsync per save", created.rate / alone.rate, "×", at_least=rate_min),
-        Result("CPU of the server per new session", created.cpu_s * 1e6, "µs"),
-        Result("CPU of the server per overwritten session", overwritten.cpu_s * 1e6, "µs"),
-        Result("CPU of an empty answer to a POST", empty_post.cpu_s * 1e6, "µs"),
-        Result("CPU of sealing one session", parts.sealing_s * 1e6, "µs"),
-        Result("CPU of one row of a group commit of 64", parts.insert_s * 1e6, "µs"),
-        Result("save beside the sum of these parts", created.cpu_s / save_parts_s, "×", at_most=cpu_max),
+        Result("rate beside one fsync per save", created.rate / alone.rate, "×", at_least=None if quick else RATE_MIN),
+        _us("CPU of the server per new session", created.cpu_s),
+        _us("CPU of the server per overwritten session", overwritten.cpu_s),
+        _us("CPU of an empty answer to a POST", empty.cpu_s),
+        _us("CPU of sealing one session", parts.sealing_s),
+        _us("CPU of one row of a group commit of 64", parts.insert_s),
+        Result("save beside the sum of these parts", created.cpu_s / sum_s, "×", at_most=None if quick else CPU_MAX),
+        Result("overwritten session beside the sum of these parts", overwritten.cpu_s / sum_s, "×"),
+    ]
+
+
+def _of_mix(mix: Latencies) -> list[Result]:
+    return [
         Result("mix of Wikimedia: median", mix.percentile_ms(0.5), "ms"),
         Result("mix of Wikimedia: 99 of 100 (goal: below 10)", mix.percentile_ms(0.99), "ms"),
         Result("mix of Wikimedia: slowest", max(mix.seconds) * 1000, "ms"),
-        Result(f"memory with {sessions:,} sessions", resident / 2**20, "MiB", at_most=None if quick else RSS_BYTES_MAX / 2**20),
     ]
 
 

@@ -8,7 +8,7 @@ same run:
 * one search in a SQLite file of as many rows, or one row of a group of 64 in a durable transaction, set up as the server has them;
 * the same writes with an fsync of their own each (`/bench/one-commit`), for the rate.
 
-The CPU of the server is read from `/proc`, so that the client's does not count. A table of a million rows lies beside one of a thousand of
+The CPU of the server is its own clock's, so that the client's does not count. A table of a million rows lies beside one of a thousand of
 the same kind; they are filled in batches through the service before the server starts. At last a thousand tables are declared.
 """
 
@@ -27,7 +27,7 @@ from typing import Any
 
 import msgspec
 import uvloop
-from benchmarks.http_load import CONNECTIONS, Load, cpu_s, resident_bytes, send_all
+from benchmarks.http_load import CONNECTIONS, Load, alternate, resident_bytes
 from benchmarks.result import Result
 from benchmarks.tables_server import DOMAIN, FILE, TOKEN, configuration, log_warnings_only
 
@@ -49,7 +49,6 @@ TEXT_BYTES = 1024
 PARTITION_ROWS = 1000
 RANGE_ROWS = 100
 LOADING = 8
-ROUNDS = 8
 VALUES, THOUSAND, MILLION = "values", "thousand", "million"
 _SPREAD = 104_729
 _GET = "SELECT data FROM row WHERE key = ?"
@@ -150,19 +149,7 @@ def _server(directory: str) -> Iterator[tuple[int, int]]:
 
 
 def _load(pid: int, port: int, requests: Sequence[bytes], expected: int) -> Load:
-    return _alternate(pid, port, {"": (requests, expected)}, rounds=1)[""]
-
-
-def _alternate(pid: int, port: int, kinds: Mapping[str, tuple[Sequence[bytes], int]], *, rounds: int = ROUNDS) -> dict[str, Load]:
-    """Send requests of several kinds, some of each in every round, so that what is compared has seen the same minutes of the machine."""
-    took_s, used_s = dict.fromkeys(kinds, 0.0), dict.fromkeys(kinds, 0.0)
-    for turn in range(rounds):
-        for name, (requests, expected) in kinds.items():
-            before_s, began_s = cpu_s(pid), time.perf_counter()
-            uvloop.run(send_all(port, requests[turn::rounds], expected=expected))
-            took_s[name] += time.perf_counter() - began_s
-            used_s[name] += cpu_s(pid) - before_s
-    return {name: Load(len(requests) / took_s[name], used_s[name] / len(requests)) for name, (requests, _) in kinds.items()}
+    return alternate(pid, port, {"": (requests, expected)}, rounds=1)[""]
 
 
 async def _fill(directory: Path, rows: int) -> float:
@@ -275,13 +262,13 @@ def _measure_values(pid: int, port: int, count: int) -> dict[str, Load]:
         "alone": ([_write(VALUES, count + number, path="/bench/one-commit") for number in range(count // 4)], 201),
         "empty write": ([_write(VALUES, number, path="/bench/empty") for number in range(count)], 201),
     }
-    found = _alternate(pid, port, writes)
+    found = alternate(pid, port, writes)
     reads = {
         "overwritten": ([_write(VALUES, number, 1) for number in range(count)], 201),
         "read": ([_read(VALUES, number) for number in _spread(count, count)], 200),
         "empty read": ([_read(VALUES, number, path="/bench/empty") for number in range(count)], 200),
     }
-    return found | _alternate(pid, port, reads)
+    return found | alternate(pid, port, reads)
 
 
 def _measure_ranged(pid: int, port: int, sizes: Sizes) -> dict[str, Load]:
@@ -294,7 +281,7 @@ def _measure_ranged(pid: int, port: int, sizes: Sizes) -> dict[str, Load]:
         "range of a million": ([_range(MILLION, n) for n in _spread(sizes.ranges, sizes.rows)], 200),
         "created": ([_write_ranged(MILLION, n) for n in _spread(count, sizes.rows)], 201),
     }
-    return _alternate(pid, port, kinds)
+    return alternate(pid, port, kinds)
 
 
 def _measure_tables(pid: int, port: int, sizes: Sizes) -> dict[str, Load]:
@@ -306,7 +293,7 @@ def _measure_tables(pid: int, port: int, sizes: Sizes) -> dict[str, Load]:
         "one": ([_read(names[0], 0)] * sizes.requests, 200),
         "all": ([_read(names[number], 0) for number in _spread(sizes.requests, sizes.tables)], 200),
     }
-    return found | _alternate(pid, port, kinds)
+    return found | alternate(pid, port, kinds)
 
 
 def _check_range(port: int) -> None:

@@ -1,18 +1,20 @@
 """HTTP load over a fixed number of connections: as fast as answers come, or at times that do not wait for them."""
 
 import asyncio
-import os
 import time
+import urllib.request
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+import uvloop
+
 CONNECTIONS = 64
 LOAD_S_MAX = 300
 TICK_S = 0.001
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+ROUNDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,20 @@ class Latencies:
 
 
 def cpu_s(pid: int) -> float:
-    """Seconds of CPU that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    """Seconds of CPU that a process has used, by its own clock: `/proc` counts in steps of 10 ms, too coarse for a round."""
+    return time.clock_gettime(~pid << 3 | 2)  # what clock_getcpuclockid(3) gives on Linux
+
+
+def waited_s(pid: int) -> float:
+    """Seconds for which threads of a process could have run, and had to wait for a processor."""
+    return sum(int((task / "schedstat").read_text().split()[1]) for task in Path(f"/proc/{pid}/task").iterdir()) / 1e9
+
+
+def metrics_of(port: int) -> dict[str, float]:
+    """What a server says at `/metrics`, by name and labels as they stand there."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        lines = [line.rpartition(" ") for line in answer.read().decode().splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in lines}
 
 
 def resident_bytes(pid: int) -> int:
@@ -114,6 +127,24 @@ async def send_all(port: int, requests: Sequence[bytes], *, expected: int) -> No
     finally:
         for connection in connections:
             connection.close()
+
+
+def alternate(pid: int, port: int, kinds: Mapping[str, tuple[Sequence[bytes], int]], *, rounds: int = ROUNDS) -> dict[str, Load]:
+    """Send requests of several kinds, some of each in every round, so that what is compared has seen the same minutes of the machine.
+
+    Args:
+        pid, port: of the server.
+        kinds: requests by the name of their kind, with the status that each answer has to have.
+        rounds: how often the kinds take turns.
+    """
+    took_s, used_s = dict.fromkeys(kinds, 0.0), dict.fromkeys(kinds, 0.0)
+    for turn in range(rounds):
+        for name, (requests, expected) in kinds.items():
+            before_s, began_s = cpu_s(pid), time.perf_counter()
+            uvloop.run(send_all(port, requests[turn::rounds], expected=expected))
+            took_s[name] += time.perf_counter() - began_s
+            used_s[name] += cpu_s(pid) - before_s
+    return {name: Load(len(requests) / took_s[name], used_s[name] / len(requests)) for name, (requests, _) in kinds.items()}
 
 
 async def send_on_time(port: int, requests: Sequence[bytes], *, per_s: float) -> Latencies:

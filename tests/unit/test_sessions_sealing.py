@@ -10,8 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.sessions.engines.memory import MemorySessionStore
-from headwater.sessions.model import FIRST_TOKEN, NO_SUBJECT, Deadlines, Head, KeyId, Kind, Policy, Row, Version
-from headwater.sessions.sealing import NONCE_BYTES, KeyedHash, Opened, Sealer, decode_deadline, decode_head, derive, encode_head
+from headwater.sessions.model import FIRST_TOKEN, NO_SUBJECT, Deadlines, Head, KeyId, Kind, Policy, Row, RowId, Version
+from headwater.sessions.sealing import (
+    NONCE_BYTES,
+    KeyedHash,
+    Opened,
+    RecordKey,
+    Sealer,
+    decode_deadline,
+    decode_head,
+    derive,
+    encode_deadline,
+    encode_head,
+)
 from headwater.sessions.service_metrics import ROWS_REJECTED
 from headwater.testing.sessions_world import SPACE, SessionsWorld
 
@@ -240,3 +251,10 @@ def test_a_keyed_hash_is_the_hmac_of_the_library(key: bytes, prefix: bytes, rest
     for algorithm, name in ((hashlib.sha256, "sha256"), (hashlib.sha512, "sha512")):
         begun = KeyedHash(key, prefix, algorithm)
         assert [begun.digest(rest), begun.digest(rest)] == [hmac.digest(key, prefix + rest, name)] * 2
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32), st.binary(max_size=200))
+def test_a_deadline_is_authenticated_by_the_hmac_of_the_library(key: bytes, id: bytes, head: bytes) -> None:
+    times = (5).to_bytes(8) + (7).to_bytes(8)
+    made = encode_deadline(RecordKey(bytes(32), key), Deadlines(5, 7), id=RowId(id), head=head)
+    assert made == times + hmac.digest(key, times + id + head, "sha256")[:16]

@@ -516,3 +516,25 @@ def test_nothing_shows_what_it_holds() -> None:
             assert secret not in shown
 
     run(work)
+
+
+def test_look_ups_of_one_turn_are_made_one_after_the_other() -> None:
+    """What stands between them in each request comes before all of them or after all of them."""
+    steps: list[str] = []
+
+    class Store(MemorySessionStore):
+        async def near(self, id: RowId) -> Row | None:
+            steps.append("look-up")
+            return await super().near(id)
+
+    async def read(world: SessionsWorld) -> None:
+        steps.append("before")
+        assert await world.sessions.read(SPACE, KEY) is None
+        steps.append("after")
+
+    async def work(world: SessionsWorld) -> None:
+        steps.clear()
+        await asyncio.gather(*(read(world) for _ in range(3)))
+        assert steps == ["before"] * 3 + ["look-up"] * 3 + ["after"] * 3
+
+    asyncio.run(SessionsWorld(store=Store()).run(work))

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any
 
 import structlog
+from msgspec import Struct
 
 from headwater.http.auth import Authenticator, Clients, demand, refuse_pages_of_others
 from headwater.http.config import ClientConfig, HttpLimits
@@ -73,8 +74,7 @@ class Manner:
 _ORDINARY = Manner()
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(Struct, eq=False):
     """One request on its way: what the server passed, and what has been found out of it so far."""
 
     scope: Scope

@@ -91,7 +91,7 @@ class Callers:
         return self._of(headers.get("authorization", ""), headers.get("client-authorization", ""), request.certificate_names)
 
     def _of(self, authorization: str, client_authorization: str, certificate_names: Sequence[str]) -> Client:
-        one, other = _bearer(authorization), _bearer(client_authorization)
+        one, other = _bearer(authorization), _bearer(client_authorization) if client_authorization else ""
         digest = hashlib.sha256((one or other).encode("latin-1", "replace")).digest()
         client, is_known = self._stranger, False
         for known, candidate in self._known:

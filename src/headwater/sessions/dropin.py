@@ -7,7 +7,9 @@ key, client, body, storage. All that comes before the client is syntax, so refus
 
 import math
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
+from functools import partial
+from typing import Any
 
 import structlog
 
@@ -71,24 +73,28 @@ class DropIn:
         gate.metrics.set(KASK_BUILD, 1, **kask.BUILD)
         self._tallies: dict[tuple[str, int], tuple[Tally, TallyOfTimes]] = {}
 
-    async def answer(self, request: Request) -> Response:
+    def answer(self, request: Request) -> Coroutine[Any, Any, Response]:
         """Answer any request (a `Fallback`)."""
         path = request.raw_path
         if path == "/healthz":
-            return kask.healthz()
+            return _at_once(kask.healthz())
         started_s = self._clock.monotonic_s()
         try:
             self._gate.callers.check_origin(request)
             place = self._paths.resolve(path)
         except HeadwaterError as error:
-            base = next((base for base in self._bases if path.startswith(base)), None)
-            response = self._fault_of(error, request, base or "/")
-            if base is not None:
-                self._count(request.method, response.status, started_s)
-            return response
+            return self._refuse(error, request, started_s)
+        return self._counted(request, place, started_s) if isinstance(place, KeyPath) else self._without_key(request, place, started_s)
+
+    async def _refuse(self, error: HeadwaterError, request: Request, started_s: float) -> Response:
+        base = next((base for base in self._bases if request.raw_path.startswith(base)), None)
+        response = self._fault_of(error, request, base or "/")
+        if base is not None:
+            self._count(request.method, response.status, started_s)
+        return response
+
+    async def _without_key(self, request: Request, place: NoKey | Moved | Outside, started_s: float) -> Response:
         match place:
-            case KeyPath():
-                return await self._counted(request, place, started_s)
             case NoKey(base):
                 self._count(request.method, 404, started_s)
                 return kask.fault(404, Fault.NOT_FOUND, "The path names no key", base=base)
@@ -96,7 +102,7 @@ class DropIn:
                 query = request.raw_query if self._strict else ""  # nobody knows what stands in one
                 return kask.moved(location, method=request.method, query=query, shows_key=shows_key)
             case Outside():
-                return self._outside(path)
+                return self._outside(request.raw_path)
 
     def _outside(self, path: str) -> Response:
         if path == "/openapi":
@@ -156,7 +162,7 @@ class DropIn:
                 self._note("Request body is empty", request)
                 raise InvalidInput("the body is empty")
             may_read = self._gate.callers.may(client, Verb.READ, place.namespace)
-            with self._gate.shedding.write(lambda: self._service.is_anonymous(value)):
+            with self._gate.shedding.write(partial(self._service.is_anonymous, value)):
                 await self._service.save(place.namespace, place.key, value, may_read=may_read)
         return _CREATED
 
@@ -182,15 +188,21 @@ class DropIn:
             _log.error(text, request_id=request_id, left_out=left_out)
 
     def _count(self, method: str, status: int, started_s: float) -> None:
+        number, times = self._tallies.get((method, status)) or self._tally(method, status)
+        number.inc()
+        times.observe(self._clock.monotonic_s() - started_s)
+
+    def _tally(self, method: str, status: int) -> tuple[Tally, TallyOfTimes]:
+        """What counts such answers; all unusual methods share one."""
         counted = method if method in _COUNTED_METHODS else "other"
-        found = self._tallies.get((counted, status))
-        if found is None:
-            labels = {"code": str(status), "method": counted}
-            metrics = self._gate.metrics
-            found = metrics.tally(KASK_REQUESTS, **labels), metrics.tally_of_times(KASK_DURATION, **labels)
-            self._tallies[counted, status] = found
-        found[0].inc()
-        found[1].observe(self._clock.monotonic_s() - started_s)
+        if (counted, status) not in self._tallies:
+            labels, metrics = {"code": str(status), "method": counted}, self._gate.metrics
+            self._tallies[counted, status] = metrics.tally(KASK_REQUESTS, **labels), metrics.tally_of_times(KASK_DURATION, **labels)
+        return self._tallies[counted, status]
+
+
+async def _at_once(response: Response) -> Response:
+    return response
 
 
 def _is_somebodys() -> bool:

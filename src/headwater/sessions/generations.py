@@ -33,6 +33,9 @@ AGE_MAX_S = 1.0
 PAGE_RECORDS = 1_000
 DROPPED_AT_ONCE = 1_000
 
+_FIRST = Generation(b"", KeyId(0), FIRST_TOKEN)
+"""What stands for the record of a scope that has none."""
+
 logger = structlog.get_logger(__name__)
 
 
@@ -69,10 +72,10 @@ class Generations:
         for record, adopting in unknown.values():
             self._learn(record, adopting=adopting)
 
-    def current(self, scope: bytes) -> Token:
-        """The token of a scope, from memory."""
-        known = self._records.get(scope)
-        return FIRST_TOKEN if known is None else known.token
+    def current(self, scope: bytes, subject: bytes) -> tuple[Token, Token]:
+        """The tokens of a namespace's scope and of a subject's, from memory."""
+        known = self._records.get
+        return known(scope, _FIRST).token, known(subject, _FIRST).token
 
     def is_in_doubt(self, *scopes: bytes) -> bool:
         """Whether the record of a scope is of a key that is unknown: nothing of it is served, and nothing of it is to be destroyed."""
@@ -83,6 +86,10 @@ class Generations:
         """Note that a row carries the token of this scope, or soon will: its record stays."""
         if scope in self._records:
             self._needed.add(scope)
+
+    def is_settled(self, scope: bytes) -> bool:
+        """Whether `settle` has nothing to wait for."""
+        return scope not in self._closing
 
     async def settle(self, scope: bytes) -> None:
         """Wait until it is decided whether the record of a scope is dropped; who writes a row takes its token after this."""

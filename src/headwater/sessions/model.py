@@ -242,7 +242,8 @@ def condition_holds(condition: Condition, version: Version | None) -> bool:
 
 def deadlines_from(now_ms: int, policy: Policy, ttl_s: float | None) -> Deadlines:
     """The deadlines of a session saved, touched or used now; a `ttl_s` can shorten what the policy gives, never lengthen it."""
-    return Deadlines(_after(now_ms, _shorter(policy.ttl_s, ttl_s)), _after(now_ms, policy.idle_s))
+    life_s = policy.ttl_s if ttl_s is None or policy.ttl_s is None else min(policy.ttl_s, ttl_s)
+    return Deadlines(_after(now_ms, ttl_s if life_s is None else life_s), _after(now_ms, policy.idle_s))
 
 
 def used(now_ms: int, policy: Policy, deadlines: Deadlines) -> Deadlines | None:
@@ -272,7 +273,7 @@ def revoked_until(now_ms: int, policy: Policy) -> int:
 
 def next_version(now_ms: int, *floors: int) -> Version:
     """A version above all `floors`, and above those of earlier runs as long as the wall clock does not go back."""
-    return Version(max(now_ms << VERSION_TIME_SHIFT, *(floor + 1 for floor in floors)))
+    return Version(max(now_ms << VERSION_TIME_SHIFT, max(floors, default=-1) + 1))
 
 
 class Standing(Enum):
@@ -293,31 +294,40 @@ def judge(head: Head, deadlines: Deadlines, *, has_value: bool, is_current: bool
         is_current: whether it carries the current generations.
         now_ms: the wall clock.
     """
-    # Computed whole and chosen by index: which way a session has ended must not be told by the time it takes to see that.
-    end_ms, is_empty, is_revoked = expiry(head, deadlines), not has_value, not is_current
-    is_pointer, is_tombstone = head.kind is Kind.POINTER, head.kind is Kind.TOMBSTONE
-    is_over = now_ms >= end_ms
-    leads_nowhere = is_pointer & (is_empty | is_over)
-    is_broken = (is_revoked | leads_nowhere) & (not is_tombstone)  # a tombstone bars nothing, whatever is revoked later
-    is_remembered = now_ms < end_ms + REVOKED_HEADERS_KEPT_MS
-    has_ended = (head.absolute_ms <= now_ms) & (now_ms < head.absolute_ms + ENDED_HEADERS_KEPT_MS) & (head.kind is Kind.VALUE)
-    whole = (_OF_WHOLE[is_pointer], _OF_OVER[has_ended])[is_over]
-    return ((whole, Standing.GONE)[(is_empty | is_tombstone) & (not is_over)], _OF_OVER[is_remembered])[is_broken]
+    end_ms = expiry(head, deadlines)
+    is_ended = (head.absolute_ms <= now_ms) & (now_ms < head.absolute_ms + ENDED_HEADERS_KEPT_MS)
+    facts = has_value | is_current << 1 | (now_ms >= end_ms) << 2 | (now_ms < end_ms + REVOKED_HEADERS_KEPT_MS) << 3 | is_ended << 4
+    return _STANDINGS[head.kind][facts]
 
 
-_OF_WHOLE = (Standing.LIVE, Standing.POINTER)
-_OF_OVER = (Standing.GONE, Standing.BARRED)
+def _standing(kind: Kind, *, has_value: bool, is_current: bool, is_over: bool, is_remembered: bool, is_ended: bool) -> Standing:
+    leads_nowhere = kind is Kind.POINTER and (is_over or not has_value)
+    if kind is not Kind.TOMBSTONE and (leads_nowhere or not is_current):  # a tombstone bars nothing, whatever is revoked later
+        return Standing.BARRED if is_remembered else Standing.GONE
+    if is_over:
+        return Standing.BARRED if is_ended and kind is Kind.VALUE else Standing.GONE
+    if kind is Kind.TOMBSTONE or not has_value:
+        return Standing.GONE
+    return Standing.POINTER if kind is Kind.POINTER else Standing.LIVE
+
+
+_FACTS = ("has_value", "is_current", "is_over", "is_remembered", "is_ended")
+"""What a standing depends on beside the kind, in the order of the bits by which it is looked up."""
+
+
+def _standings(kind: Kind) -> tuple[Standing, ...]:
+    every = range(1 << len(_FACTS))
+    return tuple(_standing(kind, **{fact: bool(facts >> bit & 1) for bit, fact in enumerate(_FACTS)}) for facts in every)
+
+
+_STANDINGS = tuple(map(_standings, Kind))
+"""Looked up, not decided at each look-up: which way a session has ended must not be told by the time it takes to see that."""
 
 
 def header_kept_until(head: Head, deadlines: Deadlines, *, is_current: bool) -> int:
     """Until when something of a row must stay after its end, so that a late save finds it and is refused if it was revoked."""
     may_be_barred = head.subject != NO_SUBJECT or head.kind is Kind.POINTER or not is_current
     return expiry(head, deadlines) + (REVOKED_HEADERS_KEPT_MS if may_be_barred else ENDED_HEADERS_KEPT_MS)
-
-
-def _shorter(one_s: float | None, other_s: float | None) -> float | None:
-    given = [seconds for seconds in (one_s, other_s) if seconds is not None]
-    return min(given) if given else None
 
 
 def _after(now_ms: int, seconds: float | None) -> int:

@@ -113,8 +113,9 @@ def decode_key(segment: str) -> bytes:
     Raises:
         InvalidInput: a broken escape, or a key that is not UTF-8 or holds control characters.
     """
-    if "%" not in segment:
-        return segment.encode()
+    plain = segment.replace("%3A", ":")  # all that MediaWiki escapes in its keys
+    if "%" not in plain:
+        return plain.encode()
     first, *rest = segment.split("%")
     try:  # the usual escapes, of printable ASCII, without the general decoder
         return "".join([first, *[_ESCAPES[part[:2]] + part[2:] for part in rest]]).encode()

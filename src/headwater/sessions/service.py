@@ -11,7 +11,7 @@ What holds after every operation, and after a process was killed in the middle o
 import base64
 import hmac
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 import structlog
@@ -134,12 +134,12 @@ class Sessions:
         if opened is None:
             return None
         if found.desk is not space.desks[0]:
-            self._upkeep.spawn(found.id, lambda: self._reseal(space, key))
+            self._upkeep.spawn(found.id, partial(self._reseal, space, key))
         deadlines = opened.deadlines
-        moved = used(self._clock.now_ms(), space.policy, deadlines)
+        moved = None if space.policy.idle_s is None else used(self._clock.now_ms(), space.policy, deadlines)
         if moved is not None:
             deadlines = moved
-            self._upkeep.spawn(found.id, lambda: self._extend(found, moved, if_unmoved=True))
+            self._upkeep.spawn(found.id, partial(self._extend, found, moved, if_unmoved=True))
         assert opened.value is not None
         head = opened.head
         return Session(opened.value, head.created_ms, expiry(head, deadlines), head.version, opened.subject)
@@ -286,7 +286,9 @@ class Sessions:
     async def _save(self, space: Space, key: bytes, draft: "Draft") -> Saved:
         replaced: Saved | None = None
         for _ in range(ATTEMPTS_MAX):
-            found, at_key = await self._find(space, key)
+            found, at_key = await self._finder.find(space, key), key
+            if found.standing is Standing.POINTER:
+                found, at_key = await self._follow(space, found, key)
             if found.standing in (Standing.BARRED, Standing.POINTER):
                 raise Revoked("this session was ended and cannot be saved again")
             live = found.live
@@ -322,7 +324,8 @@ class Sessions:
         scope = NO_SUBJECT if subject is None else desk.sealer.scope(subject)
         if self._generations.stale:
             await self._generations.read_through((desk.scope, scope))
-        await self._generations.settle(scope)
+        if not self._generations.is_settled(scope):
+            await self._generations.settle(scope)
         if live is not None and not self._finder.is_current(found.desk.scope, live.head):
             return None
         tokens = self._finder.tokens(desk.scope, scope)
@@ -459,8 +462,7 @@ class Sessions:
             raise InvalidInput(f"a subject has 1 to {SUBJECT_BYTES_MAX} bytes", where="subject")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Draft:
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """What a caller wants to be saved; fields as the arguments of `Sessions.save`."""
 
     value: bytes
@@ -468,6 +470,9 @@ class Draft:
     ttl_s: float | None
     subject: str | None
     may_read: bool
+
+    def __repr__(self) -> str:
+        return "Draft(…)"
 
     def repeats(self, live: Opened) -> bool:
         """Whether there is nothing to write but the deadlines, for a caller who may know that."""

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import apsw
 import structlog
+from msgspec import Struct
 
 from headwater.kernel.clock import Clock
 from headwater.kernel.errors import OutcomeUnknown, StorageFull, Unavailable
@@ -52,8 +53,7 @@ class Platform:
     allocate: Allocate = os.posix_fallocate
 
 
-@dataclass(slots=True, eq=False)
-class Item:
+class Item(Struct, eq=False):
     """One write on its way: the work, how to tell its caller, and then what came of it.
 
     Attributes:
@@ -219,7 +219,9 @@ class Writer:
             self._take_in()
             items = self._next_items(items_max - len(group))
             group += items
+        written_s = self._clock.monotonic_s()
         self._connection.execute("COMMIT")
+        self._metrics.observe(m.SYNC_SECONDS, self._clock.monotonic_s() - written_s, database=self._name)
 
     def _next_items(self, items_max: int) -> list[Item]:
         """The next item, with those behind it that can be done together with it."""
@@ -375,6 +377,7 @@ class Writer:
 
     def _checkpoint(self, mode: int) -> None:
         """Copy the write-ahead log into the database, so that the next commit starts it anew. A full disk leaves it for later."""
+        start_s = self._clock.monotonic_s()
         try:
             pages, copied = self._connection.wal_checkpoint(mode=mode)
         except apsw.Error as error:
@@ -384,6 +387,7 @@ class Writer:
                 self._enter_full()
             logger.warning("sqlite_checkpoint_failed", database=self._name, error=str(error))
             return
+        self._metrics.observe(m.CHECKPOINT_SECONDS, self._clock.monotonic_s() - start_s, database=self._name)
         self._wal_pages = pages - copied
         self._metrics.set(m.WAL_BYTES, pages * self._page_bytes, database=self._name)
 
