@@ -215,15 +215,16 @@ def _timed(count: int, work: Callable[[], object]) -> float:
 
 
 def _json_s(count: int) -> tuple[float, float]:
-    """Seconds for the JSON of one read, and of one write."""
-    read = json.dumps({"table": VALUES, "attributes": _key(1, ranges=False)}).encode()
-    write = json.dumps({"table": VALUES, "attributes": _row(1, 0)}).encode()
+    """Seconds for the JSON of one read, and of one write; of different rows, as a server gets them."""
+    reads = [json.dumps({"table": VALUES, "attributes": _key(number, ranges=False)}).encode() for number in range(count)]
+    writes = [json.dumps({"table": VALUES, "attributes": _row(number, 0)}).encode() for number in range(count)]
     read_body, write_body = msgspec.json.Decoder(_ReadBody), msgspec.json.Decoder(_WriteBody)
     encode = msgspec.json.Encoder().encode
-    answered, written = _ReadAnswer([write_body.decode(write).attributes]), _WriteAnswer(True, "0" * 16)
+    answers = [_ReadAnswer([write_body.decode(write).attributes]) for write in writes]
+    read, write, answer, written = iter(reads), iter(writes), iter(answers), _WriteAnswer(True, "0" * 16)
     return (
-        _timed(count, lambda: (read_body.decode(read), encode(answered))),
-        _timed(count, lambda: (write_body.decode(write), encode(written))),
+        _timed(count, lambda: (read_body.decode(next(read)), encode(next(answer)))),
+        _timed(count, lambda: (write_body.decode(next(write)), encode(written))),
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from headwater.kernel.errors import AlreadyOwned, Corrupted, FormatTooNew, InvalidInput, Overloaded, Unavailable
 from headwater.kernel.metrics import Metrics
-from headwater.sqlite import Database, DirectoryLock, Migration, StorageConfig, load_migrations, shorten_thread_switches
+from headwater.sqlite import Database, DirectoryLock, Failure, Migration, StorageConfig, load_migrations, shorten_thread_switches
 from headwater.sqlite import metrics as m
 from headwater.sqlite.errors import translated
 from headwater.testing.clock import ManualClock
@@ -154,6 +154,33 @@ def test_what_cannot_be_done_for_all_is_undone_and_done_one_by_one(tmp_path: Pat
         database, together = await _open(tmp_path), _Together(refuses=lambda _: True)
         assert await together.write(database, [3, 1, 2]) == [-3, -1, -2]
         assert together.alone == [3, 1, 2] and _numbers(database) == [1, 2, 3]
+        await database.close()
+
+    run(scenario())
+
+
+def test_many_writes_of_one_caller_are_written_with_those_of_others(tmp_path: Path, run: Run) -> None:
+    async def scenario() -> None:
+        database, together = await _open(tmp_path), _Together()
+        some = database.write_each(together.for_all, range(10), together.for_one)
+        one = database.write_together(together.for_all, 10, together.for_one)
+        more = database.write_each(together.for_all, range(11, 70), together.for_one)
+        assert database.waiting == 70
+        assert await some == [-n for n in range(10)] and await one == -10 and await more == [-n for n in range(11, 70)]
+        assert [len(numbers) for numbers in together.runs] == [11, 59] and not together.alone
+        assert database.waiting == 0
+        await database.close()
+
+    run(scenario())
+
+
+def test_of_many_writes_of_one_caller_each_fails_alone(tmp_path: Path, run: Run) -> None:
+    async def scenario() -> None:
+        database, together = await _open(tmp_path), _Together()
+        found = await database.write_each(together.for_all, [1, 2, 1, 3], together.for_one)
+        assert [one for one in found if not isinstance(one, Failure)] == [-1, -2, -3]
+        assert isinstance(found[2], Failure) and isinstance(found[2].error, apsw.ConstraintError)
+        assert together.alone == [1, 2, 1, 3] and _numbers(database) == [1, 2, 3]
         await database.close()
 
     run(scenario())

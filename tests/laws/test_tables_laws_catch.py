@@ -29,6 +29,7 @@ from headwater.tables.model import (
     Put,
     Remove,
     Revision,
+    RowKey,
     Slice,
     SpaceId,
     StoredRow,
@@ -66,6 +67,31 @@ class WritesOneByOne(MemoryTableStore):
             outcome = await super().write(altered(write, writes=(one,)), now_ms=now_ms)
             await asyncio.sleep(0)
         return outcome
+
+
+class ReadsWithoutTheClock(MemoryTableStore):
+    async def read_rows(self, keys: Sequence[RowKey], *, now_s: int) -> Sequence[StoredRow | None]:
+        return await super().read_rows(keys, now_s=0)
+
+
+class ReadsBackwards(MemoryTableStore):
+    async def read_rows(self, keys: Sequence[RowKey], *, now_s: int) -> Sequence[StoredRow | None]:
+        return await super().read_rows(keys[::-1], now_s=now_s)
+
+
+class ReadsWhatWasDropped(MemoryTableStore):
+    async def read_rows(self, keys: Sequence[RowKey], *, now_s: int) -> Sequence[StoredRow | None]:
+        return [self._spaces[space].partitions[partition].rows.get(clustering) for space, partition, clustering in keys]
+
+
+class WritesTheLastFirst(MemoryTableStore):
+    async def write_each(self, writes: Sequence[Write], *, now_ms: int) -> Sequence[Outcome | HeadwaterError]:
+        return list(reversed(await super().write_each(list(reversed(writes)), now_ms=now_ms)))
+
+
+class RefusesAllForOne(MemoryTableStore):
+    async def write_each(self, writes: Sequence[Write], *, now_ms: int) -> Sequence[Outcome | HeadwaterError]:
+        return [await self.write(write, now_ms=now_ms) for write in writes]
 
 
 class TellsOnlyTheFirstRow(MemoryTableStore):
@@ -382,6 +408,11 @@ STORES: Sequence[tuple[type[MemoryTableStore], str]] = (
     (TellsOnlyTheFirstRow, "a_batch_is_refused_as_a_whole"),
     (FollowsTheClockBack, "revisions_of_a_row_rise_and_are_never_given_twice"),
     (ForgetsRevisionsOnReclaim, "revisions_of_a_row_rise_and_are_never_given_twice"),
+    (ReadsWithoutTheClock, "rows_read_together_are_those_read_alone"),
+    (ReadsBackwards, "rows_read_together_are_those_read_alone"),
+    (ReadsWhatWasDropped, "rows_of_a_dropped_space_are_not_read_together"),
+    (WritesTheLastFirst, "writes_carried_out_together_are_those_done_alone"),
+    (RefusesAllForOne, "writes_carried_out_together_are_those_done_alone"),
     (RemembersNoRefusal, "a_repeat_of_a_refused_write_is_refused_the_same"),
     (AsksNoDigest, "a_write_id_stands_for_one_write_of_one_partition"),
     (SharesWriteIds, "a_write_id_stands_for_one_write_of_one_partition"),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from headwater.kernel.errors import HeadwaterError
 from headwater.tables.engines.sqlite import catalogue
-from headwater.tables.engines.sqlite.together import Writing, write_all, write_one
+from headwater.tables.engines.sqlite.together import Writing, put_key_of, write_all, write_one
 from headwater.tables.engines.sqlite.writes import Revisions
 from headwater.tables.errors import SchemaChanged
 from headwater.tables.model import (
@@ -39,20 +39,24 @@ _HASH, _RANGE, _STATIC, _VALUE = (ColumnId(id) for id in range(1, 5))
 _STORED = ("row", "space", "partition", "expiry", "change", "outcome")
 
 
-def _table(name: str, *, ranges: bool, changes: bool) -> Table:
+def _table(name: str, *, ranges: bool, changes: bool, statics: bool = True) -> Table:
     string = ColumnType(Kind.STRING)
     return Table(
         name,
         1,
         (Column("h", _HASH, string, Role.HASH),),
         (Column("r", _RANGE, string, Role.RANGE),) if ranges else (),
-        (Column("s", _STATIC, string, Role.STATIC),) if ranges else (),
+        (Column("s", _STATIC, string, Role.STATIC),) if ranges and statics else (),
         (Column("v", _VALUE, string, Role.REGULAR),),
         Options(changes=changes),
     )
 
 
-_TABLES = (_table("values", ranges=False, changes=False), _table("rows", ranges=True, changes=True))
+_TABLES = (
+    _table("values", ranges=False, changes=False),
+    _table("rows", ranges=True, changes=True),
+    _table("plain", ranges=True, changes=False, statics=False),
+)
 
 
 def _database() -> tuple[apsw.Connection, list[Declaration]]:
@@ -98,10 +102,19 @@ def _of_values(write: Put | Remove) -> Put | Remove:
     return Put(ClusteringKey(b""), cells, {}, write.marker, write.expires_s, write.condition)
 
 
+def _of_table(at: int, one: Put | Remove) -> Put | Remove:
+    """As table `at` can have it."""
+    if at == 0:
+        return _of_values(one)
+    if at == 1 or isinstance(one, Remove):
+        return one
+    return Put(one.clustering or ClusteringKey(b"k"), one.cells or {_VALUE: "only"}, {}, one.marker, one.expires_s, one.condition)
+
+
 Asked = tuple[int, bytes, Put | Remove, str | None, bool, bool]
 """Table, partition, write, `write_id`, whether ceilings are low, and whether the table is another by then."""
 _asked: st.SearchStrategy[Asked] = st.tuples(
-    st.integers(0, 1),
+    st.integers(0, 2),
     st.sampled_from([b"p", b"q"]),
     _puts | _removes,
     st.none() | st.none() | st.sampled_from(["x", "y"]),
@@ -110,7 +123,10 @@ _asked: st.SearchStrategy[Asked] = st.tuples(
 )
 
 
-def _writings(asked: Sequence[Asked], declared: Sequence[Declaration], *, now_ms: int = _NOW_MS) -> list[Writing]:
+def _writings(
+    asked: Sequence[Asked], declared: Sequence[Declaration], *, now_ms: int = _NOW_MS, in_few_steps: bool = True
+) -> list[Writing]:
+    """Writes; those that may be are carried out in fewer steps, or `in_few_steps` is False."""
     revisions = Revisions(0)
     found = []
     for number, (at, partition, one, write_id, is_low, is_late) in enumerate(asked):
@@ -118,14 +134,14 @@ def _writings(asked: Sequence[Asked], declared: Sequence[Declaration], *, now_ms
             declared[at].domains["d"],
             PartitionKey(partition),
             _TABLES[at],
-            (one if at else _of_values(one),),
+            (_of_table(at, one),),
             15 if is_low else 1 << 40,
             Usage(2, 40) if is_low else Usage(1 << 40, 1 << 40),
             write_id,
             b"%d" % at if write_id else b"",
             epoch=declared[at].epoch + is_late,
         )
-        found.append(Writing(write, revisions, now_ms + number))
+        found.append(Writing(write, revisions, now_ms + number, put_key_of(write) if in_few_steps else None))
     return found
 
 
@@ -149,10 +165,10 @@ def _one_by_one(connection: apsw.Connection, writings: Sequence[Writing]) -> lis
 def test_rows_are_written_as_one_by_one(before: Sequence[Asked], asked: Sequence[Asked]) -> None:
     (alone, declared), (together, again) = _database(), _database()
     assert declared == again
-    _one_by_one(alone, _writings(before, declared))
+    _one_by_one(alone, _writings(before, declared, in_few_steps=False))
     _one_by_one(together, _writings(before, declared))
     later_ms = _NOW_MS + 6_000  # what was written for 5 seconds has expired by then
-    expected = _one_by_one(alone, _writings(asked, declared, now_ms=later_ms))
+    expected = _one_by_one(alone, _writings(asked, declared, now_ms=later_ms, in_few_steps=False))
     stored = _content(together)
     try:
         with together:
@@ -170,7 +186,7 @@ def test_any_number_of_rows_is_written_at_once(count: int) -> None:
     asked: list[Asked] = [
         (1, b"p%d" % (n % 3), Put(ClusteringKey(b"%03d" % n), {_VALUE: "v"}, {}, False, FOREVER), None, False, False) for n in range(count)
     ]
-    _one_by_one(alone, _writings(asked, declared))
+    _one_by_one(alone, _writings(asked, declared, in_few_steps=False))
     with together:
         write_all(together, _writings(asked, declared))
     assert _content(together) == _content(alone)

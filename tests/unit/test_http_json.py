@@ -1,10 +1,16 @@
 """Strict JSON: what is refused, and that nothing else is."""
 
 import json
+import sys
+from collections.abc import Callable
+from types import FrameType
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from headwater.http.json import parse
+from headwater.http.json import CONTAINERS_MAX, parse
 from headwater.http.json_places import TOKENS_MAX, InvalidJson
 from headwater.kernel.errors import InvalidInput
 
@@ -131,3 +137,79 @@ def test_what_is_refused_is_named_by_its_place(body: bytes, where: str | None) -
     with pytest.raises(InvalidJson) as refused:
         parse(body)
     assert refused.value.where == where
+
+
+MANY = {
+    "open": b"[" * 1_000_000,
+    "deep": b"[" * 500_000 + b"]" * 500_000,
+    "flat": b"[" + b",".join([b"[]"] * 300_000) + b"]",
+    "objects": b"[" + b",".join([b"{}"] * 300_000) + b"]",
+    "towers": b"[" + b",".join([b"[" * 60 + b"]" * 60] * 8_000) + b"]",
+    "too deep": b"[" + b",".join([b"[" * 64 + b"]" * 64] * 700) + b"]",
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_of_too_many_arrays_none_is_made(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orjson, "loads", lambda _: pytest.fail("the body was read"))
+    with pytest.raises(InvalidInput, match="arrays and objects" if name != "too deep" else "nested deeper"):
+        parse(MANY[name])
+
+
+def _calls(work: Callable[[], object]) -> int:
+    """Calls of functions, of Python and of C, that some work takes."""
+    calls = 0
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b",".join([b"[1]"] * (CONTAINERS_MAX - 1)) + b"]",
+        b"[" + b",".join([b'{"a:b":1}'] * (CONTAINERS_MAX - 1)) + b"]",
+        b"[" + b",".join([b"[" * 60 + b"]" * 60] * 800) + b"]",
+        b"[" + b"[]," * 64 + b",".join([b"1"] * 400_000) + b"]",
+        b'["' + b"[" * 1_000_000 + b'"]',
+        b'["' + b"\\u003a" * 150_000 + b'"]',
+    ],
+)
+def test_nothing_is_done_for_each_member(body: bytes) -> None:
+    assert _calls(lambda: parse(body)) < CONTAINERS_MAX / 10, "a few for each collection of garbage, and no more"
+    assert parse(body) == json.loads(body)
+
+
+def test_brackets_inside_of_strings_are_no_nesting() -> None:
+    for text in ("[" * 100, "{[" * 100, '\\"[' * 100, "]" * 100, '"' + "[" * 100):
+        body = json.dumps({"a": [text] * 70, text: [[1]]}).encode()
+        assert parse(body) == json.loads(body)
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(alphabet=':"\\[]{}a', max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(alphabet=":a", max_size=2), inner, max_size=3),
+)
+
+
+@given(_json, st.sampled_from([":", "\\u003a", "\\u003A"]))
+def test_colons_may_be_escaped(value: object, colon: str) -> None:
+    strings = json.dumps(value, separators=(",", "\0")).replace(":", colon).replace("\0", ":")
+    assert parse(strings.encode()) == value
+    if isinstance(value, dict):
+        twice = strings[:-1] + ("," if value else "") + '"b":1,"b":2}'
+        with pytest.raises(InvalidInput, match="twice"):
+            parse(twice.encode())
+
+
+def test_of_a_large_body_the_key_that_it_has_twice_is_not_named() -> None:
+    with pytest.raises(InvalidInput, match="a key twice"):
+        parse(b'{"a":1,"a":2,"b":"' + b"x" * 70_000 + b'"}')

@@ -1,9 +1,13 @@
 """Routing on the raw path."""
 
+from collections.abc import Sequence
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headwater.http.messages import Request, Response, Route
-from headwater.http.routing import Router, parse_query, percent_decode
+from headwater.http.routing import Router, compile_template, parse_query, percent_decode
 from headwater.kernel.errors import InvalidInput
 
 
@@ -100,3 +104,23 @@ def test_too_many_query_parameters_are_refused() -> None:
     assert len(parse_query("&".join(["a=b"] * 100))) == 100
     with pytest.raises(InvalidInput):
         parse_query("&".join(["a=b"] * 101))
+
+
+SEGMENTS = st.sampled_from(["v1", "wiki", "explain", "pages", "tables", "rows", "query", "a%2Fb", ""])
+TEMPLATES = (
+    "/v1/{wiki}/html/{title*}",
+    "/v1/{wiki}/tables/{table}",
+    "/v1/{wiki}/tables/{table}/query",
+    "/v1/{wiki}/tables/{table}/rows",
+    "/v1/{title*}/explain",
+    "/v1/{wiki}/pages/{title*}/rows",
+    "/v1/rows",
+)
+
+
+@given(st.lists(SEGMENTS, min_size=1, max_size=7), st.permutations(TEMPLATES))
+def test_the_first_template_that_fits_is_found_whatever_is_tried(segments: Sequence[str], templates: Sequence[str]) -> None:
+    path = "/" + "/".join(segments)
+    fitting = [path] if path in templates else [one for one in templates if "{" in one and compile_template(one).fullmatch(path)]
+    found = Router([route("GET", one) for one in templates]).find(path)
+    assert (None if found is None else found[0].template) == (fitting[0] if fitting else None)

@@ -9,7 +9,7 @@ import pytest
 
 from headwater.http.application import application
 from headwater.http.config import HttpLimits
-from headwater.http.fields import head_of
+from headwater.http.fields import fields_of, head_of
 from headwater.http.listening import Listener
 from headwater.http.messages import Request, Response, Route
 from headwater.http.metrics import METRICS
@@ -136,6 +136,19 @@ def test_no_value_begins_another_field() -> None:
 def test_a_field_that_is_not_well_formed_is_refused(field: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match="well-formed"):
         head_of(Response(200, headers=(field,)), b"")
+
+
+@pytest.mark.parametrize("etag", ['"a\r\nset-cookie: b"', '"\x7f"', '"é"', '"\0"'])
+def test_an_entity_tag_that_is_not_well_formed_goes_nowhere(etag: str) -> None:
+    with pytest.raises(ValueError, match="entity tag"):
+        head_of(Response(200, etag=etag), b"")
+
+
+def test_an_entity_tag_is_a_field_among_others() -> None:
+    response = Response(201, headers=(("cache-control", "no-store"),), content_type="application/json", etag='"0a"')
+    assert sorted(head_of(response, b"{}").split(b"\r\n")) == sorted(
+        [*(b"%b: %b" % field for field in fields_of(response)), b"content-length: 2", b""]
+    )
 
 
 def test_a_request_that_was_answered_leaves_nothing_for_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Where in a text of JSON something stands that made it be refused: looked for only then, so that what is right pays nothing. Pure."""
 
 import json
+import math
 import re
 
 from headwater.kernel.errors import InvalidInput
@@ -8,7 +9,7 @@ from headwater.kernel.errors import InvalidInput
 Place = tuple[str | int, ...]
 """Names of members and numbers of elements, from the outermost inwards."""
 
-TOKENS_MAX = 200_000
+TOKENS_MAX = 100_000
 """What is looked through at most; behind it no place is found. A batch of 1,000 rows with 40 columns has fewer."""
 NAME_CHARS_MAX = 100
 NAMES_SHOWN_MAX = 8
@@ -44,12 +45,22 @@ def place_in(body: bytes, at: int) -> Place:
         return _place_in(before, len(before))
 
 
-def _place_in(text: str, at: int) -> Place:
+def deep_place(body: bytes, levels: int) -> Place:
+    """The place of the first array or object in `body` that is nested deeper than `levels`; empty where it was not found."""
+    text = body.decode(errors="replace")
+    return _place_in(text, len(text), levels=levels)
+
+
+def _place_in(text: str, at: int, *, levels: float = math.inf) -> Place:
+    """The place of what is open at a character, or of the first array or object nested deeper than `levels` before it."""
     outer: list[str | int | None] = []  # of each open array its present element, of each object its present member, None before its name
     for number, token in enumerate(_TOKEN.finditer(text, 0, at)):
         if number >= TOKENS_MAX:
             return ()
-        match token[0][0]:
+        first = token[0][0]
+        if len(outer) == levels and first in "{[":
+            break
+        match first:
             case "{":
                 outer.append(None)
             case "[":
@@ -74,15 +85,3 @@ def _name(token: str) -> str | None:
         return None
     assert isinstance(name, str)
     return name[:NAME_CHARS_MAX].encode(errors="replace").decode()
-
-
-def deep_place(value: object, levels: int) -> Place | None:
-    """The place of the first array or object in `value` (itself one) that is nested deeper than `levels`; None: there is none."""
-    if levels == 0:
-        return ()
-    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for part, inner in members:
-        found = deep_place(inner, levels - 1) if isinstance(inner, dict | list) else None
-        if found is not None:
-            return (part[:NAME_CHARS_MAX] if isinstance(part, str) else part, *found)
-    return None

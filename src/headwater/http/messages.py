@@ -20,7 +20,9 @@ Body = bytes | AsyncIterator[bytes]
 class Response(Struct, frozen=True):
     """An answer: status, headers as (lower-case name, value), body bytes or an iterator of chunks.
 
-    `bare`: nothing is added but the framing and the date, for protocols that say exactly which headers there are.
+    Attributes:
+        bare: nothing is added but the framing and the date, for protocols that say exactly which headers there are.
+        etag: the entity tag, quotes included; apart from the other headers, which most answers share.
     """
 
     status: int
@@ -28,6 +30,7 @@ class Response(Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
     content_type: str | None = None
     bare: bool = False
+    etag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ paths win over templates, templates are tried in the order of their declaration.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
@@ -42,12 +42,13 @@ class Router:
     def __init__(self, routes: Sequence[Route]) -> None:
         self._fixed: dict[str, PathMatch] = {}
         self._templates: dict[str, PathMatch] = {}
-        self._prefixes = tuple({route.path.partition("{")[0] for route in routes if "{" in route.path})
         for route in routes:
             paths = self._templates if "{" in route.path else self._fixed
             match = paths.setdefault(route.path, PathMatch(route.path, compile_template(route.path) if "{" in route.path else None))
             assert route.method not in match.routes, f"{route.method} {route.path} is declared twice"
             match.routes[route.method] = route
+        self._by_shape = _by_shape(self._templates.values())
+        self._open_ended = [match for match in self._templates.values() if _end_of(match.template) is None]
 
     def find(self, raw_path: str) -> tuple[PathMatch, dict[str, str]] | None:
         """The path template of `raw_path` and its decoded placeholders, or None.
@@ -58,14 +59,40 @@ class Router:
         found = self._fixed.get(raw_path)
         if found is not None:
             return found, {}
-        if not raw_path.startswith(self._prefixes):
-            return None
-        for candidate in self._templates.values():
+        shape = raw_path.count("/"), raw_path[raw_path.rfind("/") :]
+        for candidate in self._by_shape.get(shape, self._open_ended):
             assert candidate.pattern is not None
             match = candidate.pattern.fullmatch(raw_path)
             if match is not None:
-                return candidate, {name: percent_decode(value, where=name) for name, value in match.groupdict().items()}
+                params = match.groupdict()
+                if "%" in raw_path:
+                    params = {name: percent_decode(value, where=name) for name, value in params.items()}
+                return candidate, params
         return None
+
+
+def _end_of(template: str) -> str | None:
+    """The last segment with the slash before it where that is fixed; None: it has a placeholder."""
+    end = template[template.rfind("/") :]
+    return None if "}" in end else end
+
+
+def _by_shape(templates: Collection[PathMatch]) -> dict[tuple[int, str], list[PathMatch]]:
+    """By number of slashes and fixed end, the templates that such a path may belong to, in their order; so only few are tried."""
+    ended = [(match.template.count("/"), _end_of(match.template)) for match in templates]
+    longest = max((slashes for slashes, _ in ended), default=0)
+    return {
+        (slashes, end): [match for match in templates if _may_be(match.template, slashes, end)]
+        for _, end in ended
+        for slashes in range(longest + 1)
+        if end is not None
+    }
+
+
+def _may_be(template: str, slashes: int, end: str) -> bool:
+    if _end_of(template) not in (None, end):
+        return False
+    return "*}" in template or template.count("/") == slashes
 
 
 def compile_template(template: str) -> re.Pattern[str]:

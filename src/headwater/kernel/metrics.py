@@ -93,9 +93,9 @@ class Tally:
         self._child = child
         self._count = self._told = 0
 
-    def inc(self) -> None:
-        """Count one."""
-        self._count += 1
+    def inc(self, amount: int = 1) -> None:
+        """Count one, or that many."""
+        self._count += amount
 
     def tell(self) -> None:
         """Bring the metric up to date."""

@@ -12,9 +12,9 @@ queries         rows at the edge of the driver; `config` and `metrics` as in eve
 """
 
 from headwater.sqlite.config import StorageConfig
-from headwater.sqlite.database import Database, Platform
+from headwater.sqlite.database import Database, Failure, Platform
 from headwater.sqlite.lock import DirectoryLock
 from headwater.sqlite.migrations import Migration, load_migrations
 from headwater.sqlite.scheduling import shorten_thread_switches
 
-__all__ = ["Database", "DirectoryLock", "Migration", "Platform", "StorageConfig", "load_migrations", "shorten_thread_switches"]
+__all__ = ["Database", "Failure", "DirectoryLock", "Migration", "Platform", "StorageConfig", "load_migrations", "shorten_thread_switches"]

@@ -10,7 +10,7 @@ from headwater.sqlite.config import StorageConfig
 
 SYNCHRONOUS = "FULL"  # an fsync of the write-ahead log in every commit
 BUSY_TIMEOUT_MS = 5_000
-STATEMENTS_CACHED = 100
+STATEMENTS_CACHED = 300  # tables have one for each number of rows that are written at once
 
 
 def open_writer(path: Path, *, config: StorageConfig, vfs: str | None, page_bytes: int | None = None) -> apsw.Connection:

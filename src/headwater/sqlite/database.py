@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Self, TypeVar, cast
+from typing import Self, TypeVar
 
 import apsw
 
@@ -21,9 +21,9 @@ from headwater.sqlite.config import StorageConfig
 from headwater.sqlite.connections import open_reader, open_writer
 from headwater.sqlite.errors import is_failed_sync, translate, translated
 from headwater.sqlite.migrations import Migration, migrate
-from headwater.sqlite.writer import EXIT_STATUS, Item, Platform, Writer
+from headwater.sqlite.writer import EXIT_STATUS, Failure, Item, Platform, Writer
 
-__all__ = ["Database", "Platform"]
+__all__ = ["Database", "Failure", "Platform"]
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -192,7 +192,21 @@ class Database:
         Raises: as `write`, at once or when awaited.
         """
         future: asyncio.Future[T] = self._loop.create_future()
-        self._gather(Item(alone, future, False, for_all, argument))
+        self._gather(Item(alone, future, False, for_all, (argument,)))
+        return future
+
+    def write_each(
+        self,
+        for_all: Callable[[apsw.Connection, Sequence[A]], Sequence[T] | None],
+        arguments: Sequence[A],
+        alone: Callable[[apsw.Connection, A], T],
+    ) -> "asyncio.Future[Sequence[T | Failure]]":
+        """As `write_together` for each of `arguments`, in their order: the results, and a `Failure` in the place of each that raised.
+
+        Raises what no write of this moment could have escaped.
+        """
+        future: asyncio.Future[Sequence[T | Failure]] = self._loop.create_future()
+        self._gather(Item(alone, future, False, for_all, arguments, True))
         return future
 
     def _gather(self, item: Item) -> None:
@@ -201,7 +215,7 @@ class Database:
             raise Unavailable("the database is closing")
         if self._waiting >= self._waiting_max:
             raise Overloaded(f"{self._waiting_max} writes wait for the disk", retry_after_s=1)
-        self._waiting += 1
+        self._waiting += len(item.arguments)
         if not self._gathered:
             self._loop.call_soon(self._hand_in)
         self._gathered.append(item)
@@ -236,9 +250,9 @@ class Database:
             self._loop.call_soon_threadsafe(self._answer_callers, group)
 
     def _answer_callers(self, group: Sequence[Item]) -> None:
-        self._waiting -= len(group)
         for item in group:
-            future = cast("asyncio.Future[object]", item.caller)
+            self._waiting -= len(item.arguments)
+            future: asyncio.Future[object] = item.caller
             if future.done():
                 continue
             if item.error is None:

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
 
@@ -61,7 +63,8 @@ class Item(Struct, eq=False):
         caller: whom to tell.
         frees_space: it removes more than it adds.
         for_all: what to do at once for all callers that stand next to each other with the same; None: they are never taken together.
-        argument: what this caller gives to `for_all`.
+        arguments: what this caller gives to `for_all`, each a write.
+        many: the result is that of each of them, its error where one came of it.
         result, error: what came of it.
     """
 
@@ -69,9 +72,20 @@ class Item(Struct, eq=False):
     caller: Any
     frees_space: bool = False
     for_all: WorkForAll | None = None
-    argument: Any = None
+    arguments: Sequence[Any] = (None,)
+    many: bool = False
     result: Any = None
     error: BaseException | None = None
+
+
+class Failure(Struct, frozen=True):
+    """In the place of a result: what the write raised, as its caller shall see it. It left nothing behind."""
+
+    error: BaseException
+
+
+def _writes_of(items: Sequence[Item]) -> int:
+    return sum([len(item.arguments) for item in items])
 
 
 class _Stopped(Exception):
@@ -203,7 +217,7 @@ class Writer:
             return
         self._metrics.inc(m.COMMITS, database=self._name)
         self._metrics.observe(m.COMMIT_SECONDS, self._clock.monotonic_s() - start_s, database=self._name)
-        self._metrics.observe(m.GROUP_WRITES, len(group), database=self._name)
+        self._metrics.observe(m.GROUP_WRITES, _writes_of(group), database=self._name)
         if self._full:
             self._leave_full(group)
 
@@ -214,16 +228,17 @@ class Writer:
         self._connection.execute("BEGIN IMMEDIATE")
         while items:
             self._run_items(items)
-            if len(group) >= items_max or self._clock.monotonic_s() - start_s > GROUP_SECONDS_MAX:
+            left = items_max - _writes_of(group)
+            if left <= 0 or self._clock.monotonic_s() - start_s > GROUP_SECONDS_MAX:
                 break
             self._take_in()
-            items = self._next_items(items_max - len(group))
+            items = self._next_items(left)
             group += items
         written_s = self._clock.monotonic_s()
         self._connection.execute("COMMIT")
         self._metrics.observe(m.SYNC_SECONDS, self._clock.monotonic_s() - written_s, database=self._name)
 
-    def _next_items(self, items_max: int) -> list[Item]:
+    def _next_items(self, writes_max: int) -> list[Item]:
         """The next item, with those behind it that can be done together with it."""
         waiting = self._waiting
         if not waiting:
@@ -231,8 +246,9 @@ class Writer:
         items = [waiting.popleft()]
         for_all = items[0].for_all
         if for_all is not None:
-            items_max = min(items_max, TOGETHER_MAX)
-            while waiting and waiting[0].for_all == for_all and len(items) < items_max:
+            left = min(writes_max, TOGETHER_MAX) - len(items[0].arguments)
+            while waiting and waiting[0].for_all == for_all and len(waiting[0].arguments) <= left:
+                left -= len(waiting[0].arguments)
                 items.append(waiting.popleft())
         return items
 
@@ -250,7 +266,7 @@ class Writer:
         execute("SAVEPOINT work")
         results: Sequence[Any] | None = None
         try:
-            results = for_all(self._connection, [item.argument for item in items])
+            results = for_all(self._connection, [argument for item in items for argument in item.arguments])
         except Exception as error:
             self._check_transaction(error)
         if results is None:
@@ -258,8 +274,10 @@ class Writer:
             execute("RELEASE work")
             return False
         execute("RELEASE work")
-        for item, result in zip(items, results, strict=True):
-            item.result = result
+        found = iter(results)
+        for item in items:
+            own = list(islice(found, len(item.arguments)))
+            item.result = own if item.many else own[0]
         return True
 
     def _check_transaction(self, error: Exception) -> None:
@@ -268,26 +286,38 @@ class Writer:
             raise (error.__cause__ if isinstance(error.__cause__, apsw.Error) else error) from None
 
     def _run_item(self, item: Item) -> None:
-        """Run one work in a savepoint of its own. Raises what ended the whole transaction."""
+        """Run what an item asks for alone. Raises what ended the whole transaction."""
         if not item.frees_space and not self._has_room():
             item.error = StorageFull("the disk is full; writes resume when there is space")
             self._metrics.inc(m.WRITES_REFUSED, database=self._name, code=StorageFull.code)
             return
         if item.frees_space and self._full and self._ballast.held and self._config.ballast_bytes:
             self._release_ballast()
+        if item.many:
+            item.result = [self._run_work(partial(item.work, self._connection, argument)) for argument in item.arguments]
+            return
+        arguments = () if item.for_all is None else item.arguments
+        result = self._run_work(partial(item.work, self._connection, *arguments))
+        if isinstance(result, Failure):
+            item.error = result.error
+        else:
+            item.result = result
+
+    def _run_work(self, work: Callable[[], Any]) -> Any:
+        """The result of one work in a savepoint of its own, or its failure. Raises what ended the whole transaction."""
         execute = self._connection.execute
         execute("SAVEPOINT work")
         try:
-            item.result = item.work(self._connection) if item.for_all is None else item.work(self._connection, item.argument)
+            result = work()
         except Exception as error:
             self._check_transaction(error)
             execute("ROLLBACK TO work")
             execute("RELEASE work")
             if isinstance(error, apsw.Error) and isinstance(translate(error, self._connection), StorageFull):
                 raise
-            item.error = self._known(error)
-            return
+            return Failure(self._known(error))
         execute("RELEASE work")
+        return result
 
     def _known(self, error: BaseException) -> BaseException:
         """`error` as the caller shall see it."""

@@ -7,6 +7,7 @@ schema       what a client declares, checked and normalised; `migration` what ma
 groups       which domains share their schemas
 planner      requests as plans that every engine can carry out, or a refusal that says why: `slices` of rows to read or delete, `conditions`
              and `write_plans` of rows to write, `column_plans` under all of them
+usual        the commonest requests, recognised before they are planned; `points` carries out those of one moment together
 showing      rows as JSON; `rewriting` as the writes that make them again
 rows         what a write makes of a row: cells, markers, expiry, conditions
 tokens       where a page of a query ended, signed

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from headwater.http.json import parse, respond
+from headwater.http.json import CONTENT_TYPE, parse, respond, respond_encoded
 from headwater.http.json_places import InvalidJson, Place
 from headwater.http.messages import Request, Response, Route
-from headwater.http.problems import CONTENT_TYPE, problem_type
+from headwater.http.problems import CONTENT_TYPE as PROBLEM_CONTENT_TYPE
+from headwater.http.problems import problem_type
 from headwater.kernel.errors import InvalidInput
 from headwater.tables.clients import may, permit
 from headwater.tables.column_plans import NAME_SHOWN_MAX
@@ -225,7 +226,7 @@ class TablesApi:
         def permitted(other: str) -> bool:
             return may(request.client, Verb.DECLARE, other, table)
 
-        declared = await self._service.declare(domain, table, await _object(request), dry_run=dry_run, may=permitted)
+        declared = await self._service.declare(domain, table, _read_object(await request.body()), dry_run=dry_run, may=permitted)
         return respond(declared, status=200 if dry_run else _STATUS_OF[declared.outcome])
 
     async def _schema(self, request: Request) -> Response:
@@ -239,11 +240,17 @@ class TablesApi:
 
     async def _query(self, request: Request) -> Response:
         domain, table = _place(request, Verb.READ)
-        return respond(await self._service.query(domain, table, await _body(request)))
+        raw = await request.body()
+        answer = await self._service.query_point(domain, table, raw)
+        return respond(await self._service.query(domain, table, _object(raw))) if answer is None else respond_encoded(answer)
 
     async def _put(self, request: Request) -> Response:
         domain, table = _place(request, Verb.WRITE)
-        return _answer(request, await self._service.put(domain, table, await _body(request), condition=_condition(request)))
+        raw, condition = await request.body(), _condition(request)
+        revision = None if condition is not None else await self._service.put_point(domain, table, raw)
+        if revision is not None:
+            return _applied(revision)
+        return _answer(request, await self._service.put(domain, table, _object(raw), condition=condition))
 
     async def _batch(self, request: Request) -> Response:
         domain, table = _place(request, Verb.WRITE)
@@ -326,9 +333,14 @@ def _flag(request: Request, name: str, default: bool) -> bool:
 
 
 async def _body(request: Request) -> Mapping[str, object]:
-    """What a request about rows says; what is at fault in it is named as in every other refusal of these."""
+    """What a request about rows says."""
+    return _object(await request.body())
+
+
+def _object(raw: bytes) -> Mapping[str, object]:
+    """What a body about rows says; what is at fault in it is named as in every other refusal of these."""
     try:
-        return await _object(request)
+        return _read_object(raw)
     except InvalidJson as error:
         error.where = _named(error.place)
         raise
@@ -347,8 +359,9 @@ def _member(place: Sequence[str | int]) -> Sequence[str | int]:
     return place[1:2] if len(place) > 1 and place[0] in ("attributes", "if") else place[:1]
 
 
-async def _object(request: Request) -> Mapping[str, object]:
-    value = parse(await request.body())
+def _read_object(raw: bytes) -> Mapping[str, object]:
+    """An object; what is at fault in it is named by its place."""
+    value = parse(raw)
     if not isinstance(value, dict):
         raise InvalidInput("the body is a JSON object")
     return value
@@ -376,8 +389,12 @@ def _condition(request: Request) -> Condition | None:
 def _answer(request: Request, written: Written) -> Response:
     if not written.applied:
         return _not_applied(written, shown=may(request.client, Verb.READ, request.params["domain"], request.params["table"]))
-    headers = (*_NO_STORE, ("etag", f'"{written.revision}"'))
-    return Response(201, msgspec.json.encode({"applied": True, "revision": written.revision}), headers, "application/json")
+    assert written.revision is not None
+    return _applied(written.revision)
+
+
+def _applied(revision: str) -> Response:
+    return Response(201, b'{"applied":true,"revision":"%b"}' % revision.encode("ascii"), _NO_STORE, CONTENT_TYPE, etag=f'"{revision}"')
 
 
 def _not_applied(written: Written, *, shown: bool) -> Response:
@@ -392,4 +409,4 @@ def _not_applied(written: Written, *, shown: bool) -> Response:
         "applied": False,
         **({"current": written.current} if shown else {}),
     }
-    return Response(kind.status, msgspec.json.encode(members), _NO_STORE, CONTENT_TYPE)
+    return Response(kind.status, msgspec.json.encode(members), _NO_STORE, PROBLEM_CONTENT_TYPE)

@@ -1,7 +1,7 @@
 """Section `tables`: who shares a schema, who may do what, and every limit of the service."""
 
 import re
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 import msgspec
@@ -14,7 +14,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 EVERY = "*"
 
 
-class Verb(Enum):
+class Verb(StrEnum):  # whose members, unlike those of Enum, are hashed without a call of Python
     """What a client may do with a table."""
 
     READ = "read"  # query, the schema, the change stream

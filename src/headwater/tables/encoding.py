@@ -99,8 +99,10 @@ def _encode_bytes(value: bytes) -> bytes:
     return (value.replace(b"\0", b"\0\xff") if b"\0" in value else value) + _END
 
 
-def _encode_string(value: str) -> bytes:
-    return _encode_bytes(value.encode())
+def string_key(value: str) -> bytes:
+    """The key of text, ascending."""
+    raw = value.encode()
+    return (raw.replace(b"\0", b"\0\xff") if b"\0" in raw else raw) + _END
 
 
 def _delimited(convert: Callable[[bytes], Any] | None, *, turned: bool) -> Decoder:
@@ -204,7 +206,7 @@ def _decode_decimal(key: bytes, at: int) -> tuple[str, int]:
 
 
 _ENCODERS: dict[Kind, Encoder] = {
-    Kind.STRING: _encode_string,
+    Kind.STRING: string_key,
     Kind.BLOB: _encode_bytes,
     Kind.INT: _encode_int,
     Kind.VARINT: _encode_varint,

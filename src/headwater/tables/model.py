@@ -209,6 +209,10 @@ Place = tuple[PartitionKey, ClusteringKey | None]
 """A row among all rows of a space; a clustering key of None is the place before the first row of the partition."""
 
 
+RowKey = tuple[SpaceId, PartitionKey, ClusteringKey]
+"""A row among all rows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Walked:
     """Rows of all partitions of a space, those of one partition together and in order.

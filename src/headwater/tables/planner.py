@@ -7,6 +7,7 @@ of a body that means nothing is refused too; nothing is accepted and ignored.
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import msgspec
 import orjson
@@ -39,6 +40,7 @@ from headwater.tables.showing import Item, RowShower, revision_text
 from headwater.tables.slices import KeyPlanner, Span
 from headwater.tables.tokens import Tokens
 from headwater.tables.types import shower_of
+from headwater.tables.usual import UsualRequests
 from headwater.tables.write_plans import RowPlanner, attributes_of
 
 SHOWERS_MAX = 256
@@ -91,6 +93,10 @@ class WritePlan(msgspec.Struct, frozen=True):
 class TablePlanner:
     """Plans requests for one table; compiled once and then used for every request.
 
+    Attributes:
+        table: which.
+        usual: recognises the commonest requests before they are planned; None: of this table it cannot.
+
     Raises in all of its methods that take a body:
         InvalidInput: the request breaks a rule; `where` names the column or the member of the body.
         WrongType: a value is not of its column's type.
@@ -112,6 +118,18 @@ class TablePlanner:
         self._of_deletes = RowShower(table, [column.name for column in (*table.hashes, *table.ranges)])
         self._decode_partition = decoder_of(table.hashes)
         self._show_partition = [shower_of(column.type) for column in table.hashes]
+
+    @cached_property
+    def usual(self) -> UsualRequests | None:
+        """Made when it is first asked for, since of many tables nobody asks anything."""
+        if self.table.statics:
+            return None
+        try:
+            return UsualRequests(
+                self.table, self._everything, key_bytes_max=self._config.key_bytes_max, row_bytes_max=self._config.row_bytes_max
+            )
+        except ValueError:
+            return None
 
     # Reads
 

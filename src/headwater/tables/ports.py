@@ -7,6 +7,7 @@ administration walks over partitions. Laws: `headwater.testing.table_laws`.
 from collections.abc import Sequence
 from typing import Protocol
 
+from headwater.kernel.errors import HeadwaterError
 from headwater.tables.model import (
     Changes,
     Declaration,
@@ -14,8 +15,10 @@ from headwater.tables.model import (
     Page,
     PartitionUsage,
     Place,
+    RowKey,
     Slice,
     SpaceId,
+    StoredRow,
     Usage,
     Walked,
     Write,
@@ -59,6 +62,12 @@ class TableStore(Protocol):
         """Live rows of a slice, from one snapshot; on the event loop where the engine is local and the limit small."""
         ...
 
+    async def read_rows(self, keys: Sequence[RowKey], *, now_s: int) -> Sequence[StoredRow | None]:
+        """The live rows of the first of these keys, of all or at least of one where they are large; each without its static row: what
+        `read` finds of the slice that is that point. All from one snapshot.
+        """
+        ...
+
     async def write(self, write: Write, *, now_ms: int) -> Outcome:
         """Carry out `write` as `headwater.tables.rows.apply` says: linearizable per partition; with its changes, or not at all.
 
@@ -69,6 +78,10 @@ class TableStore(Protocol):
             TableQuotaExceeded: the space would pass its room.
             WriteIdReused: the `write_id` was used for something else.
         """
+        ...
+
+    async def write_each(self, writes: Sequence[Write], *, now_ms: int) -> Sequence[Outcome | HeadwaterError]:
+        """Carry out each of the writes as `write` does, in their order; what `write` would raise of one stands in its place."""
         ...
 
     async def clear(self, slice: Slice, *, epoch: int, table_changes: bool, now_ms: int) -> tuple[int, bool]:

@@ -69,19 +69,16 @@ def live(row: StoredRow | None, now_s: int) -> StoredRow | None:
     marker = row.marker_expires_s
     if marker is not None and marker != FOREVER and marker <= now_s:
         marker = None
-    cells = _live_cells(row.cells, now_s)
+    cells = row.cells
+    for cell in cells.values():
+        if cell.expires_s != FOREVER and cell.expires_s <= now_s:
+            cells = {id: cell for id, cell in cells.items() if cell.expires_s == FOREVER or cell.expires_s > now_s}
+            break
     if not cells and marker is None:
         return None
     if cells is row.cells and marker == row.marker_expires_s:
         return row
     return StoredRow(row.revision, cells, marker)
-
-
-def _live_cells(cells: dict[ColumnId, Cell], now_s: int) -> dict[ColumnId, Cell]:
-    for cell in cells.values():
-        if cell.expires_s != FOREVER and cell.expires_s <= now_s:
-            return {id: cell for id, cell in cells.items() if cell.expires_s == FOREVER or cell.expires_s > now_s}
-    return cells
 
 
 def first_expiry(row: StoredRow) -> int:
@@ -194,35 +191,31 @@ def carry_out(write: Write, found: Found, *, revision: Revision, now_s: int) -> 
             rows[one.clustering] = None
             continue
         if one.clustering is not None:
-            rows[one.clustering] = _put(one, found.rows.get(one.clustering), revision, now_s)
+            rows[one.clustering] = put_row(one, found.rows.get(one.clustering), revision, now_s)
         if one.statics or one.clustering is None:
             static, static_written = _put_static(one, static, revision, now_s), True
     return Effect(rows, static, static_written)
 
 
-def _put(put: Put, before: StoredRow | None, revision: Revision, now_s: int) -> StoredRow | None:
-    present = live(before, now_s)
+def put_row(put: Put, before: StoredRow | None, revision: Revision, now_s: int) -> StoredRow | None:
+    """What a write of a row, statics aside, makes of what is stored; written out, since most writes are this and nothing else."""
+    present = None if before is None else live(before, now_s)
+    cells: dict[ColumnId, Cell] = {} if present is None else dict(present.cells)
     marker = None if present is None else present.marker_expires_s
+    expires_s = put.expires_s
     if put.marker:
-        marker = put.expires_s
-    kept = _merge(None if present is None else present.cells, put.cells, put.expires_s)
-    return StoredRow(revision, kept, marker) if kept or marker is not None else None
-
-
-def _put_static(put: Put, before: StoredRow | None, revision: Revision, now_s: int) -> StoredRow | None:
-    present = live(before, now_s)
-    kept = _merge(None if present is None else present.cells, put.statics, put.expires_s)
-    return StoredRow(revision, kept) if kept else None
-
-
-def _merge(present: Mapping[ColumnId, Cell] | None, new: Mapping[ColumnId, Stored], expires_s: int) -> dict[ColumnId, Cell]:
-    cells = {} if present is None else dict(present)
-    for id, value in new.items():
+        marker = expires_s
+    for id, value in put.cells.items():
         if value is None:
             cells.pop(id, None)
         else:
             cells[id] = Cell(value, expires_s)
-    return cells
+    return StoredRow(revision, cells, marker) if cells or marker is not None else None
+
+
+def _put_static(put: Put, before: StoredRow | None, revision: Revision, now_s: int) -> StoredRow | None:
+    """A static row is a row without a marker."""
+    return put_row(Put(None, put.statics, {}, False, put.expires_s), before, revision, now_s)
 
 
 # Changes

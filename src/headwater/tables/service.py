@@ -5,10 +5,9 @@ refused left nothing behind; what is planned against a schema is carried out aga
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import msgspec
-from prometheus_client import Counter, Histogram
 
 from headwater.kernel.clock import Clock
 from headwater.kernel.concurrency import run_until
@@ -18,10 +17,11 @@ from headwater.tables.catalogue import Catalogue, Declared, InUse, Listed, MayDe
 from headwater.tables.config import TablesConfig
 from headwater.tables.errors import NoSuchTable, PartitionFull, PositionUnknown, SchemaChanged, TableQuotaExceeded
 from headwater.tables.metrics import ANSWER_ROWS, PLANNED_AGAIN, REFUSED_FULL, ROWS_CLEARED, ROWS_READ, ROWS_WRITTEN, WRITES
-from headwater.tables.model import Condition, KeyedRow, Outcome, PartitionKey, Remove, Slice, SpaceId, Table, Write
+from headwater.tables.model import Condition, KeyedRow, Outcome, PartitionKey, Remove, Slice, SpaceId, Table, Usage, Write
 from headwater.tables.planner import WritePlan
+from headwater.tables.points import Points
 from headwater.tables.ports import TableStore
-from headwater.tables.quotas import Quotas
+from headwater.tables.quotas import BOUNDLESS, Quotas
 from headwater.tables.rewriting import RowWrites
 from headwater.tables.showing import revision_text
 from headwater.tables.tokens import Tokens
@@ -109,11 +109,14 @@ class Tables:
         self._config = config
         self._clock = clock
         self._metrics = metrics
-        self._rows_read = cast(Counter, metrics.child(ROWS_READ))
-        self._answer_rows = cast(Histogram, metrics.child(ANSWER_ROWS))
-        self._rows_written = cast(Counter, metrics.child(ROWS_WRITTEN))
-        self._applied = cast(Counter, metrics.child(WRITES, outcome="applied"))
+        self._rows_read = metrics.tally(ROWS_READ)
+        self._answer_rows = metrics.tally_of_times(ANSWER_ROWS)
+        self._rows_written = metrics.tally(ROWS_WRITTEN)
+        self._applied = metrics.tally(WRITES, outcome="applied")
+        self._row_bytes_max, self._answer_bytes_max = int(config.row_bytes_max), int(config.answer_bytes_max)
+        self._partition_bytes_max = int(config.partition_bytes_max)
         self._tokens = tokens
+        self._points = Points(store, self._as_write, clock=clock)
         self._full: set[tuple[SpaceId, PartitionKey]] = set()
         self._catalogue = Catalogue(store, config, clock=clock, metrics=metrics)
         self._quotas = Quotas(config.quotas, store, self._catalogue, clock=clock)
@@ -162,10 +165,26 @@ class Tables:
         now_s = self._clock.now_ms() // 1000
         page = await self._store.read(query.slice, now_s=now_s)
         items = query.show(page.rows, now_s)
-        self._rows_read.inc(len(items))
-        self._answer_rows.observe(len(items))
-        in_use.reads.add(self._clock.monotonic_s() - began_s)
+        self._note_read(in_use, len(items), began_s)
         return Answer(items, None if page.last is None else query.token(page.last))
+
+    async def query_point(self, domain: str, name: str, raw: bytes) -> bytes | None:
+        """As `query`, from JSON to JSON, of a body that asks for one row by its whole key; None: `query` has to read it.
+
+        Raises NoSuchTable.
+        """
+        began_s = self._clock.monotonic_s()
+        in_use = self._catalogue.in_use(domain, name)
+        found = await self._points.read(in_use, raw)
+        if found is None:
+            return None
+        self._note_read(in_use, found.rows, began_s)
+        return found.text
+
+    def _note_read(self, in_use: InUse, rows: int, began_s: float) -> None:
+        self._rows_read.inc(rows)
+        self._answer_rows.observe(rows)
+        in_use.reads.add(self._clock.monotonic_s() - began_s)
 
     async def put(self, domain: str, name: str, body: Mapping[str, object], *, condition: Condition | None) -> Written:
         """Write one row; durable when this returns.
@@ -180,6 +199,25 @@ class Tables:
         return await self._write(
             domain, name, lambda in_use, now_s: in_use.planner.put(body, now_s=now_s, condition=condition), single=True
         )
+
+    async def put_point(self, domain: str, name: str, raw: bytes) -> str | None:
+        """As `put`, from JSON to the revision, of a body that writes one row without a condition; None: nothing was done, `put` has to.
+
+        Raises as `put`.
+        """
+        if self._config.quotas:  # which this write might have to wait for
+            return None
+        began_s = self._clock.monotonic_s()
+        in_use = self._catalogue.in_use(domain, name)
+        written = await self._points.write(in_use, raw)
+        if written is None:
+            return None
+        in_use.writes.add(self._clock.monotonic_s() - began_s)
+        self._applied.inc()
+        self._rows_written.inc()
+        if self._full:
+            self._full.discard((written.write.space, written.write.partition))
+        return written.revision
 
     async def batch(self, domain: str, name: str, body: Mapping[str, object]) -> Written:
         """Write rows of one partition, all or none; raises as `put`."""
@@ -234,19 +272,7 @@ class Tables:
         if space is None:  # only now, so that what is refused leaves none behind
             await self._catalogue.make_space(in_use)
             return await self._write_once(domain, name, planned)
-        write = Write(
-            space,
-            plan.partition,
-            in_use.table,
-            plan.writes,
-            in_use.table.options.partition_bytes_max or self._config.partition_bytes_max,
-            await self._quotas.room(domain, name, space),
-            plan.write_id,
-            plan.digest,
-            epoch=in_use.declaration.epoch,
-            row_bytes_max=int(self._config.row_bytes_max),
-            current_bytes_max=int(self._config.answer_bytes_max),
-        )
+        write = self._as_write(in_use, plan, await self._quotas.room(domain, name, space))
         try:
             outcome = await self._store.write(write, now_ms=now_ms)
         except PartitionFull:
@@ -264,6 +290,22 @@ class Tables:
             self._full.discard((space, plan.partition))
         await self._quotas.note(domain, space)
         return in_use, plan, outcome
+
+    def _as_write(self, in_use: InUse, plan: WritePlan, room: Usage = BOUNDLESS) -> Write:
+        assert in_use.space is not None
+        return Write(
+            in_use.space,
+            plan.partition,
+            in_use.table,
+            plan.writes,
+            in_use.table.options.partition_bytes_max or self._partition_bytes_max,
+            room,
+            plan.write_id,
+            plan.digest,
+            epoch=in_use.declaration.epoch,
+            row_bytes_max=self._row_bytes_max,
+            current_bytes_max=self._answer_bytes_max,
+        )
 
     async def _again(self, domain: str, name: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """What `attempt` returns, planned again where the table or what is left of a quota has changed."""

@@ -5,7 +5,7 @@ What has expired is null. `_ttl` is the longest time that any cell asked for has
 in RESTBase; null where there is none. `_revision` is that of the row, 16 hexadecimal digits.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from headwater.tables.encoding import decoder_of
@@ -44,6 +44,17 @@ class RowShower:
         self._with_ttl = with_ttl
         self._with_revision = with_revision
         self._empty: Item = dict.fromkeys(column.name for column in shown)
+
+    def show_point(self, keys: Iterable[tuple[str, object]], row: StoredRow) -> Item:
+        """A live row whose key columns, all of them shown, are known as they are shown; else as `show`, without static columns."""
+        item = self._empty.copy()
+        item.update(keys)
+        cells = row.cells
+        for id_, name, show, _ in self._cells:
+            cell = cells.get(id_)
+            if cell is not None:
+                item[name] = cell.value if show is None else show(cell.value)
+        return item
 
     def show(self, partition: PartitionKey, rows: Sequence[KeyedRow], *, now_s: int) -> list[Item]:
         """Live rows of one partition, each as an object that `msgspec.json.encode` writes as it is to be."""

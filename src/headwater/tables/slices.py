@@ -39,13 +39,17 @@ class Span(msgspec.Struct, frozen=True, gc=False):
 
 
 class KeyPlanner:
-    """The keys of one table."""
+    """The keys of one table.
+
+    Attributes:
+        key_bytes_max: the most that a partition key or a clustering key may have.
+    """
 
     def __init__(self, hashes: Sequence[ColumnPlan], ranges: Sequence[ColumnPlan], *, table: Table, key_bytes_max: int) -> None:
         self._hashes = tuple(hashes)
         self._ranges = tuple(ranges)
         self._table = table
-        self._key_bytes_max = key_bytes_max
+        self.key_bytes_max = key_bytes_max
         self._names = frozenset(plan.name for plan in (*hashes, *ranges))
         self._decode_partition = decoder_of(table.hashes)
         self._decode_clustering = decoder_of(table.ranges)
@@ -67,13 +71,15 @@ class KeyPlanner:
 
     def _key(self, plans: tuple[ColumnPlan, ...], attributes: Mapping[str, object]) -> bytes:
         try:
-            parts = [plan.key_of(attributes[plan.name]) for plan in plans]
+            if len(plans) == 1:
+                key = plans[0].key_of(attributes[plans[0].name])
+            else:
+                key = b"".join([plan.key_of(attributes[plan.name]) for plan in plans])
         except KeyError:
             missing = next(plan for plan in plans if plan.name not in attributes)
             raise self._missing(missing) from None
-        key = parts[0] if len(parts) == 1 else b"".join(parts)
-        if len(key) > self._key_bytes_max:
-            raise self._too_large(plans, parts)
+        if len(key) > self.key_bytes_max:
+            raise self._too_large(plans, [plan.key_of(attributes[plan.name]) for plan in plans])
         return key
 
     def values_of(self, partition: PartitionKey, clustering: ClusteringKey | None) -> dict[str, Stored]:
@@ -110,7 +116,7 @@ class KeyPlanner:
                 raise InvalidInput(f"{plan.name} is a hash column, which is compared with eq and only once", where=plan.name)
             parts.append(_encoded(plan, comparisons[0]))
         key = b"".join(parts)
-        if len(key) > self._key_bytes_max:
+        if len(key) > self.key_bytes_max:
             raise self._too_large(self._hashes, parts)
         return PartitionKey(key)
 
@@ -127,7 +133,7 @@ class KeyPlanner:
             if len(comparisons) > 1:
                 raise InvalidInput(f"{plan.name} is restricted by equality and something else at once", where=plan.name)
             parts.append(_encoded(plan, comparisons[0]))
-            if sum(map(len, parts)) > self._key_bytes_max:
+            if sum(map(len, parts)) > self.key_bytes_max:
                 raise self._too_large(self._ranges, parts)
         else:
             return _point(partition, b"".join(parts), len(parts))
@@ -141,8 +147,8 @@ class KeyPlanner:
         for operator, operands in comparisons:
             for place, is_least, inclusive in _BOUNDS[operator]:
                 key = prefix + plan.encode(operands[place])
-                if len(key) > self._key_bytes_max:
-                    raise TooLarge(f"a clustering key has at most {self._key_bytes_max} bytes", where=plan.name)
+                if len(key) > self.key_bytes_max:
+                    raise TooLarge(f"a clustering key has at most {self.key_bytes_max} bytes", where=plan.name)
                 is_lower = is_least != plan.column.descending
                 edge = key if inclusive == is_lower else after_prefix(key)
                 if is_lower:
@@ -210,7 +216,7 @@ class KeyPlanner:
     def _too_large(self, plans: Sequence[ColumnPlan], parts: Sequence[bytes]) -> TooLarge:
         what = "partition" if plans is self._hashes else "clustering"
         longest = max(zip(parts, plans, strict=False), key=lambda pair: len(pair[0]))[1]
-        return TooLarge(f"a {what} key has at most {self._key_bytes_max} bytes", where=longest.name)
+        return TooLarge(f"a {what} key has at most {self.key_bytes_max} bytes", where=longest.name)
 
 
 def _point(partition: PartitionKey, lower: bytes, equal: int) -> Span:

@@ -7,6 +7,7 @@ import msgspec
 from sortedcontainers import SortedDict
 
 from headwater.kernel.clock import Clock
+from headwater.kernel.errors import HeadwaterError
 from headwater.kernel.waiting import Waiters
 from headwater.tables.errors import ChangesTrimmed, PartitionFull, PositionUnknown, SchemaChanged, TableQuotaExceeded, WriteIdReused
 from headwater.tables.model import (
@@ -22,6 +23,7 @@ from headwater.tables.model import (
     PartitionUsage,
     Place,
     Revision,
+    RowKey,
     Slice,
     SpaceId,
     StoredRow,
@@ -175,6 +177,15 @@ class MemoryTableStore:
             found.append(KeyedRow(None, None, static))
         return Page(found, None)
 
+    async def read_rows(self, keys: Sequence[RowKey], *, now_s: int) -> Sequence[StoredRow | None]:
+        """One search for each."""
+        return [self._find(*key, now_s=now_s) for key in keys]
+
+    def _find(self, space: SpaceId, partition: PartitionKey, clustering: ClusteringKey, *, now_s: int) -> StoredRow | None:
+        kept = self._space(space)
+        found = None if kept is None else kept.partitions.get(partition)
+        return None if found is None else live(found.rows.get(clustering), now_s)
+
     async def walk(self, space: SpaceId, after: Place | None, *, limit: int, now_s: int) -> Walked:
         """Partitions in the order of their keys."""
         kept = self._space(space)
@@ -249,6 +260,16 @@ class MemoryTableStore:
             self._revision = max(self._revision, changes[-1].sequence)
             self._spaces[space].changes += changes
             self._waiters.wake((space,))
+
+    async def write_each(self, writes: Sequence[Write], *, now_ms: int) -> Sequence[Outcome | HeadwaterError]:
+        """One after the other."""
+        outcomes: list[Outcome | HeadwaterError] = []
+        for write in writes:
+            try:
+                outcomes.append(await self.write(write, now_ms=now_ms))
+            except HeadwaterError as error:
+                outcomes.append(error)
+        return outcomes
 
     async def clear(self, slice: Slice, *, epoch: int, table_changes: bool, now_ms: int) -> tuple[int, bool]:
         """Row by row."""

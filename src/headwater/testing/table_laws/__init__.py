@@ -7,9 +7,17 @@ An engine's tests need a `TableEngine`, which opens its stores, and run every la
         asyncio.run(law(MyEngine(tmp_path)))
 """
 
-from headwater.testing.table_laws import declaring, expiring, ordering, reading, streaming, writing
+from headwater.testing.table_laws import declaring, expiring, ordering, reading, streaming, together, writing
 from headwater.testing.table_laws.setting import Law, StoreUnderTest, TableEngine
 
-LAWS: tuple[Law, ...] = (*reading.LAWS, *ordering.LAWS, *writing.LAWS, *expiring.LAWS, *streaming.LAWS, *declaring.LAWS)
+LAWS: tuple[Law, ...] = (
+    *reading.LAWS,
+    *ordering.LAWS,
+    *writing.LAWS,
+    *together.LAWS,
+    *expiring.LAWS,
+    *streaming.LAWS,
+    *declaring.LAWS,
+)
 
 __all__ = ["LAWS", "Law", "StoreUnderTest", "TableEngine"]

@@ -150,7 +150,12 @@ class Space:
 
     async def write(self, *writes: Put | Remove, partition: Hashes = "p", write_id: str | None = None, digest: bytes = b"d") -> Outcome:
         """Write to one partition."""
-        write = Write(
+        write = self.write_of(*writes, partition=partition, write_id=write_id, digest=digest)
+        return await self.store.write(write, now_ms=self.clock.now_ms())
+
+    def write_of(self, *writes: Put | Remove, partition: Hashes = "p", write_id: str | None = None, digest: bytes = b"d") -> Write:
+        """Writes to one partition."""
+        return Write(
             self.space,
             self.partition(partition),
             self.table,
@@ -161,7 +166,6 @@ class Space:
             digest,
             epoch=self.declaration.epoch,
         )
-        return await self.store.write(write, now_ms=self.clock.now_ms())
 
     async def put(self, key: Stored, partition: Hashes = "p", *, ttl_s: int = 0, **cells: Stored) -> Outcome:
         """Put one row of a table with one range column; None: the static row."""

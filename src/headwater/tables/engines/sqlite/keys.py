@@ -14,6 +14,8 @@ _HEAD_BYTES = 10
 STATIC = b"\x00"
 ROW = b"\x01"
 BEYOND = b"\x02"
+KEY_HEAD_BYTES = _HEAD_BYTES + len(ROW)
+"""Of the key of a row, beside its partition key and its clustering key."""
 
 
 def space_prefix(space: int) -> bytes:
@@ -29,6 +31,11 @@ def partition_prefix(space: SpaceId, partition: PartitionKey) -> bytes:
 def row_key(prefix: bytes, clustering: ClusteringKey | None) -> bytes:
     """The key of a row, or of the static row, in the partition with that prefix."""
     return prefix + STATIC if clustering is None else prefix + ROW + clustering
+
+
+def point_key(space: SpaceId, partition: PartitionKey, clustering: ClusteringKey) -> bytes:
+    """The key of a row, in one step."""
+    return b"%b%b%b\x01%b" % (space.to_bytes(_SPACE_BYTES), len(partition).to_bytes(2), partition, clustering)
 
 
 def split(key: bytes) -> tuple[SpaceId, PartitionKey, ClusteringKey | None]:

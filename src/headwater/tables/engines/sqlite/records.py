@@ -52,7 +52,12 @@ def row_of(data: bytes | None) -> StoredRow | None:
     try:
         return decode_row(data)
     except msgspec.MsgspecError as error:
-        raise Corrupted("a row in the file of tables is damaged") from error
+        raise damaged() from error
+
+
+def damaged() -> Corrupted:
+    """What it means that a row cannot be decoded."""
+    return Corrupted("a row in the file of tables is damaged")
 
 
 def encode_change(change: Change) -> bytes:

@@ -13,19 +13,35 @@ import apsw
 
 from headwater.kernel.clock import Clock
 from headwater.kernel.concurrency import to_its_end
+from headwater.kernel.errors import HeadwaterError
 from headwater.kernel.failpoints import failpoint
 from headwater.kernel.metrics import Metrics
 from headwater.kernel.waiting import Waiters
-from headwater.sqlite import Database, Platform, StorageConfig, load_migrations
+from headwater.sqlite import Database, Failure, Platform, StorageConfig, load_migrations
 from headwater.sqlite.errors import translate, translated
 from headwater.sqlite.queries import fetch_all
 from headwater.tables.engines.sqlite import catalogue, reads
 from headwater.tables.engines.sqlite.clearing import Clearing
 from headwater.tables.engines.sqlite.keys import space_prefix
-from headwater.tables.engines.sqlite.together import Writing, write_all, write_one
+from headwater.tables.engines.sqlite.together import Writing, put_key_of, write_all, write_one
 from headwater.tables.engines.sqlite.upkeep import Kept, Upkeep
 from headwater.tables.engines.sqlite.writes import Revisions
-from headwater.tables.model import NOTHING, Changes, Declaration, Outcome, Page, PartitionUsage, Place, Slice, SpaceId, Usage, Walked, Write
+from headwater.tables.model import (
+    NOTHING,
+    Changes,
+    Declaration,
+    Outcome,
+    Page,
+    PartitionUsage,
+    Place,
+    RowKey,
+    Slice,
+    SpaceId,
+    StoredRow,
+    Usage,
+    Walked,
+    Write,
+)
 
 PAGE_BYTES = 8192  # rows of 1 KiB lie whole in the leaves of the tree
 
@@ -41,6 +57,7 @@ class SqliteTableStore:
         self._lost = lost
         self.database = database
         self._reader = database.reader
+        self._points = database.reader.cursor()  # kept, since making one takes a third of the search; each read leaves it at its end
         self._revisions = revisions
         self._present = present
         self._upkeep = Upkeep()
@@ -156,6 +173,16 @@ class SqliteTableStore:
         assert page is not None, "a read without bounds has an end"
         return page
 
+    async def read_rows(self, keys: Sequence[RowKey], *, now_s: int) -> Sequence[StoredRow | None]:
+        """On the calling thread."""
+        try:
+            return reads.read_rows(self._points, keys, self._present, now_s=now_s)
+        except apsw.Error as error:
+            known = translate(error, self._reader)
+            if known is None:
+                raise
+            raise known from error
+
     def _read(self, slice: Slice, now_s: int) -> Page | None:
         if slice.point:
             return reads.read_point(self._reader, slice, now_s=now_s)
@@ -199,7 +226,7 @@ class SqliteTableStore:
 
     async def _write(self, write: Write, now_ms: int) -> Outcome:
         failpoint("tables.write")
-        writing = Writing(write, self._revisions, now_ms)
+        writing = Writing(write, self._revisions, now_ms, put_key_of(write))
         if writing.is_small:
             outcome, reserved = await self.database.write_together(write_all, writing, write_one)
         else:
@@ -209,6 +236,32 @@ class SqliteTableStore:
         if write.table.options.changes:
             self._waiters.wake((write.space,))
         return outcome
+
+    async def write_each(self, writes: Sequence[Write], *, now_ms: int) -> Sequence[Outcome | HeadwaterError]:
+        """In few transactions, most often one, with their changes."""
+        if any(write.table.options.changes for write in writes):
+            return await to_its_end(self._write_each(writes, now_ms))
+        return await self._write_each(writes, now_ms)
+
+    async def _write_each(self, writes: Sequence[Write], now_ms: int) -> Sequence[Outcome | HeadwaterError]:
+        failpoint("tables.write")
+        writings = [Writing(write, self._revisions, now_ms, put_key_of(write)) for write in writes]
+        carried = await self.database.write_each(write_all, writings, write_one)
+        failpoint("tables.written")
+        outcomes: list[Outcome | HeadwaterError] = []
+        for write, one in zip(writes, carried, strict=True):
+            if isinstance(one, Failure):
+                if not isinstance(one.error, HeadwaterError):
+                    raise one.error
+                outcomes.append(one.error)
+                continue
+            outcome, reserved = one
+            if reserved:
+                self._revisions.confirm(reserved)
+            if write.table.options.changes:
+                self._waiters.wake((write.space,))
+            outcomes.append(outcome)
+        return outcomes
 
     async def clear(self, slice: Slice, *, epoch: int, table_changes: bool, now_ms: int) -> tuple[int, bool]:
         """In one transaction; it makes room, so a full disk does not stop it."""

@@ -16,12 +16,12 @@ import msgspec
 
 from headwater.kernel.failpoints import failpoint
 from headwater.sqlite.queries import Value, fetch_all, fetch_one
-from headwater.tables.engines.sqlite.keys import partition_prefix, row_key
+from headwater.tables.engines.sqlite.keys import KEY_HEAD_BYTES, partition_prefix, point_key, row_key
 from headwater.tables.engines.sqlite.records import encode_change, encode_outcome, outcome_of, row_of
 from headwater.tables.engines.sqlite.writes import Revisions, store_expiry
 from headwater.tables.errors import PartitionFull, SchemaChanged, TableQuotaExceeded, WriteIdReused
-from headwater.tables.model import Change, ClusteringKey, Outcome, SpaceId, StoredRow, Write
-from headwater.tables.rows import Found, carry_out, changes_of, check_row, encode_row, refusal
+from headwater.tables.model import FOREVER, Change, ClusteringKey, Outcome, Put, SpaceId, StoredRow, Write
+from headwater.tables.rows import Found, carry_out, changes_of, check_row, encode_row, first_expiry, put_row, refusal
 
 _ROWS_MAX = 64  # of one statement
 
@@ -42,16 +42,31 @@ _INSERT_OUTCOME = "INSERT INTO outcome (key, at_ms, digest, data) VALUES (?, ?, 
 
 
 class Writing(msgspec.Struct, frozen=True, gc=False):
-    """A write, its time, and where its revisions come from."""
+    """A write, its time, and where its revisions come from.
+
+    Attributes:
+        put_key: the key of the row where the write is one put that asks nothing and tells nobody, as most are; see `put_key_of`.
+    """
 
     write: Write
     revisions: Revisions
     now_ms: int
+    put_key: bytes | None
 
     @property
     def is_small(self) -> bool:
         """Whether it may wait for others of its kind: a batch takes long enough alone."""
         return len(self.write.writes) == 1
+
+
+def put_key_of(write: Write) -> bytes | None:
+    """The key of the one row that is all that a write sets and looks at; None of any other write."""
+    put, table = write.writes[0], write.table
+    if type(put) is not Put or put.condition is not None or put.statics or put.clustering is None or len(write.writes) > 1:
+        return None
+    if table.statics or table.options.changes or write.write_id is not None:
+        return None
+    return point_key(write.space, write.partition, put.clustering)
 
 
 Carried = tuple[Outcome, int]
@@ -66,14 +81,13 @@ def write_one(connection: apsw.Connection, writing: Writing) -> Carried:
 def write_all(connection: apsw.Connection, writings: Sequence[Writing]) -> Sequence[Carried]:
     """Carry out writes as if one by one, in their order; raises what the first of them raises, and then all have to be undone."""
     together = _Together(connection)
-    together.find([writing.write for writing in writings])
+    together.find(writings)
     carried = [together.carry_out(writing) for writing in writings]
     together.store()
     return carried
 
 
-@dataclass(slots=True)
-class _Row:
+class _Row(msgspec.Struct, gc=False):
     """A row in the file and what it has become; `data` is `row` as stored, None where there is none."""
 
     before: StoredRow | None = None
@@ -108,9 +122,16 @@ class _Together:
 
     # What is there
 
-    def find(self, writes: Iterable[Write]) -> None:
+    def find(self, writings: Iterable[Writing]) -> None:
         """Read everything that the writes name."""
-        for write in writes:
+        for writing in writings:
+            write = writing.write
+            if write.space not in self.spaces:
+                self._find_space(write.space)
+            if writing.put_key is not None and not write.table.ranges:
+                if writing.put_key not in self.rows:
+                    self.rows[writing.put_key] = _Row()
+                continue
             prefix = partition_prefix(write.space, write.partition)
             for one in write.writes:
                 if one.clustering is not None:
@@ -119,8 +140,6 @@ class _Together:
                 self.rows.setdefault(row_key(prefix, None), _Row())
             if write.table.ranges:
                 self.partitions.setdefault(prefix, _Counted())
-            if write.space not in self.spaces:
-                self._find_space(write.space)
         for key, data in _find(self.connection, _FIND_ROWS, list(self.rows)):
             row = row_of(data)
             self.rows[key] = _Row(row, row, data, False)
@@ -141,6 +160,8 @@ class _Together:
         write = writing.write
         if self.spaces[write.space].epoch != write.epoch:
             raise SchemaChanged("the table was changed meanwhile")
+        if writing.put_key is not None:
+            return self._carry_out_put(writing, writing.put_key)
         prefix = partition_prefix(write.space, write.partition)
         if write.write_id is None:
             return self._carry_out(writing, prefix)
@@ -153,6 +174,23 @@ class _Together:
         outcome, reserved = self._carry_out(writing, prefix)
         self.connection.execute(_INSERT_OUTCOME, (key, writing.now_ms, write.digest, encode_outcome(outcome)))
         return outcome, reserved
+
+    def _carry_out_put(self, writing: Writing, key: bytes) -> Carried:
+        """As `_carry_out`, of a write that has a `put_key`, in fewer steps."""
+        write = writing.write
+        put = write.writes[0]
+        assert type(put) is Put
+        place = self.rows[key]
+        revision, reserved = writing.revisions.take(self.connection, writing.now_ms)
+        row = put_row(put, place.row, revision, writing.now_ms // 1000)
+        came, grew = _replace(write, len(key) - KEY_HEAD_BYTES, place, row)
+        if came or grew:
+            if write.table.ranges:
+                partition_bytes = self._count_partition(partition_prefix(write.space, write.partition), came, grew)
+            else:
+                partition_bytes = 0 if place.data is None else len(write.partition) + len(place.data)
+            self._count(write, partition_bytes, came, grew)
+        return Outcome(True, revision), reserved
 
     def _carry_out(self, writing: Writing, prefix: bytes) -> Carried:
         write, now_s = writing.write, writing.now_ms // 1000
@@ -169,7 +207,8 @@ class _Together:
         if effect.static_written:
             grew += self._put(write, prefix, None, effect.static)[1]
         if came or grew:
-            self._count(write, prefix, came, grew)
+            partition_bytes = self._count_partition(prefix, came, grew) if write.table.ranges else self._lone_bytes(write, prefix)
+            self._count(write, partition_bytes, came, grew)
         if write.table.options.changes:
             changes = changes_of(write.partition, found, effect, revision=revision, now_ms=writing.now_ms)
             self.changes += [(write.space, change) for change in changes]
@@ -186,27 +225,23 @@ class _Together:
 
     def _put(self, write: Write, prefix: bytes, clustering: ClusteringKey | None, row: StoredRow | None) -> tuple[int, int]:
         """Put a row in the place of another, or take it away; by how much rows and bytes have grown."""
-        place = self.rows[row_key(prefix, clustering)]
-        if row is None and place.data is None:
-            return 0, 0
-        data = None if row is None else encode_row(row)
-        check_row(write, len(data or b""), len(place.data or b""))
-        came = (data is not None) - (place.data is not None)
         key_bytes = len(write.partition) + len(clustering or b"")
-        grew = came * key_bytes + len(data or b"") - len(place.data or b"")
-        place.row, place.data, place.written = row, data, True
+        came, grew = _replace(write, key_bytes, self.rows[row_key(prefix, clustering)], row)
         return 0 if clustering is None else came, grew
 
-    def _count(self, write: Write, prefix: bytes, came: int, grew: int) -> None:
+    def _count_partition(self, prefix: bytes, came: int, grew: int) -> int:
+        partition = self.partitions[prefix]
+        partition.add(came, grew)
+        return partition.size_bytes
+
+    def _lone_bytes(self, write: Write, prefix: bytes) -> int:
+        """What a partition takes that is one row, and perhaps a static one."""
+        keys = {row_key(prefix, ClusteringKey(b"")), row_key(prefix, None)}
+        sizes = [len(place.data) for place in map(self.rows.get, keys) if place is not None and place.data is not None]
+        return sum(sizes) + len(sizes) * len(write.partition)
+
+    def _count(self, write: Write, partition_bytes: int, came: int, grew: int) -> None:
         """Count what has been written and refuse it if it is too much. Only what grows is refused."""
-        if write.table.ranges:
-            partition = self.partitions[prefix]
-            partition.add(came, grew)
-            partition_bytes = partition.size_bytes
-        else:
-            keys = {row_key(prefix, ClusteringKey(b"")), row_key(prefix, None)}
-            sizes = [len(place.data) for place in map(self.rows.get, keys) if place is not None and place.data is not None]
-            partition_bytes = sum(sizes) + len(sizes) * len(write.partition)
         if grew > 0 and partition_bytes > write.partition_bytes_max:
             raise PartitionFull("the partition has reached its ceiling", where="partition")
         space = self.spaces[write.space]
@@ -237,7 +272,10 @@ class _Together:
                 gone.append((key,))
             else:
                 (new if place.is_new else other).append((key, place.data))
-            store_expiry(self.connection, key, before=place.before, after=place.row)
+            was = FOREVER if place.before is None else first_expiry(place.before)
+            becomes = FOREVER if place.row is None else first_expiry(place.row)
+            if was != becomes:
+                store_expiry(self.connection, key, was, becomes)
         _run(self.connection, _INSERT_ROWS, new)
         _run(self.connection, _REPLACE_ROWS, other)
         _run(self.connection, _DELETE_ROWS, gone)
@@ -249,6 +287,20 @@ class _Together:
         partitions = [(key, one) for key, one in self.partitions.items() if one.written]
         _run(self.connection, _REPLACE_PARTITIONS, [(key, one.rows, one.size_bytes) for key, one in partitions if one.size_bytes])
         _run(self.connection, _DELETE_PARTITIONS, [(key,) for key, one in partitions if not one.size_bytes])
+
+
+def _replace(write: Write, key_bytes: int, place: _Row, row: StoredRow | None) -> tuple[int, int]:
+    """Put a row in the place of another, or take it away; by how many rows and bytes that has grown. Raises TooLarge."""
+    data = None if row is None else encode_row(row)
+    before_bytes = -1 if place.data is None else len(place.data)
+    if data is not None and len(data) > write.row_bytes_max:
+        check_row(write, len(data), max(before_bytes, 0))
+    if data is None and before_bytes < 0:
+        return 0, 0
+    place.row, place.data, place.written = row, data, True
+    if data is None:
+        return -1, -key_bytes - before_bytes
+    return (1, key_bytes + len(data)) if before_bytes < 0 else (0, len(data) - before_bytes)
 
 
 def store_changes(connection: apsw.Connection, changes: Sequence[tuple[SpaceId, Change]]) -> None:
@@ -267,13 +319,10 @@ def _find(connection: apsw.Connection, statement: str, keys: list[bytes]) -> lis
 
 
 def _run(connection: apsw.Connection, statement: str, rows: Sequence[tuple[Value, ...]]) -> None:
-    """Run `statement` over all rows: powers of two of them alone, so that each stays prepared."""
-    at, count = 0, _ROWS_MAX
-    while at < len(rows):
-        while count > len(rows) - at:
-            count //= 2
-        connection.execute(_with_rows(statement, count, len(rows[0])), [value for row in rows[at : at + count] for value in row])
-        at += count
+    """Run `statement` over all rows, `_ROWS_MAX` of them at once."""
+    for at in range(0, len(rows), _ROWS_MAX):
+        some = rows[at : at + _ROWS_MAX]
+        connection.execute(_with_rows(statement, len(some), len(some[0])), [value for row in some for value in row])
 
 
 @cache

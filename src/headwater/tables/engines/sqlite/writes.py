@@ -70,12 +70,12 @@ def replace_row(connection: apsw.Connection, key: bytes, *, before: StoredRow | 
         connection.execute(_DELETE_ROW, (key,))
     else:
         connection.execute(_UPDATE_ROW, (key, encode_row(after)))
-    store_expiry(connection, key, before=before, after=after)
-
-
-def store_expiry(connection: apsw.Connection, key: bytes, *, before: StoredRow | None, after: StoredRow | None) -> None:
-    """Note when the first thing in a row expires that is stored in the place of another."""
     was, becomes = (FOREVER if row is None else first_expiry(row) for row in (before, after))
+    store_expiry(connection, key, was, becomes)
+
+
+def store_expiry(connection: apsw.Connection, key: bytes, was: int, becomes: int) -> None:
+    """Note when the first thing in a row expires that is stored in the place of another."""
     if was != becomes:
         if was != FOREVER:
             connection.execute(_DELETE_EXPIRY, (was, key))
