@@ -188,6 +188,13 @@ def test_nothing_is_done_for_each_member(body: bytes) -> None:
     assert parse(body) == json.loads(body)
 
 
+@pytest.mark.parametrize("body", [b'"' + b'\\"' * 1_000_000, b'"' + b'\\"' * 1_000_000 + b"\\", b'"a' * 1_000_001, b"]" * 3_000_000])
+def test_what_never_ends_is_looked_through_once(body: bytes) -> None:
+    """Looked through from each quote again it would take hours."""
+    with pytest.raises(InvalidJson, match="not valid JSON"):
+        parse(b"[" * 70 + body)
+
+
 def test_brackets_inside_of_strings_are_no_nesting() -> None:
     for text in ("[" * 100, "{[" * 100, '\\"[' * 100, "]" * 100, '"' + "[" * 100):
         body = json.dumps({"a": [text] * 70, text: [[1]]}).encode()

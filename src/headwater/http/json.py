@@ -76,23 +76,26 @@ def parse(body: bytes) -> object:
     return value
 
 
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRINGS = re.compile(rb'(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?+[^"\[\]{}]*+)++', re.DOTALL)
+"""Strings, the last one perhaps without its end, and what stands between them that is no bracket. Nothing in it is tried twice: a string of
+escaped quotes that never ends is otherwise looked through again from each of them."""
 _ALIKE = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
 def _check_containers(body: bytes) -> None:
     """Refuse nesting too deep and too many arrays and objects, before any is made. What is malformed is left to the parser."""
-    brackets = _STRING.sub(b"", body).translate(_ALIKE, _NO_BRACKETS)
+    brackets = _STRINGS.sub(b"", body).translate(_ALIKE, _NO_BRACKETS)
     opening = brackets.count(b"[")
     if opening > CONTAINERS_MAX:
         raise InvalidInput(f"JSON has more than {CONTAINERS_MAX} arrays and objects")
-    is_balanced = 2 * opening == len(brackets)
+    if 2 * opening != len(brackets):
+        return
     for _ in range(DEPTH_MAX):  # each takes away the innermost ones
         if not brackets:
             return
         brackets = brackets.replace(b"[]", b"")
-    if brackets and is_balanced:
+    if brackets:
         raise InvalidJson(f"JSON is nested deeper than {DEPTH_MAX}", place=deep_place(body, DEPTH_MAX))
 
 
