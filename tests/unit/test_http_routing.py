@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headwater.http.messages import Request, Response, Route
@@ -118,6 +118,15 @@ TEMPLATES = (
 )
 
 
+@pytest.mark.parametrize("title", ["Elbe", "A/B", "A/B/C/D/E", "A/explain/B", "/", "A/rows"])
+def test_a_name_has_as_many_slashes_as_it_likes(title: str) -> None:
+    router = Router([route("GET", path) for path in ("/v1/{wiki}/html/{title*}", "/v1/{wiki}/pages/{title*}/explain")])
+    found = router.find(f"/v1/rivers/pages/{title}/explain")
+    assert found is not None
+    assert (found[0].template, found[1]) == ("/v1/{wiki}/pages/{title*}/explain", {"wiki": "rivers", "title": title})
+
+
+@example(["v1", "wiki", "pages", "wiki", "wiki", "wiki", "rows"], TEMPLATES)
 @given(st.lists(SEGMENTS, min_size=1, max_size=7), st.permutations(TEMPLATES))
 def test_the_first_template_that_fits_is_found_whatever_is_tried(segments: Sequence[str], templates: Sequence[str]) -> None:
     path = "/" + "/".join(segments)

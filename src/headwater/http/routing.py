@@ -48,7 +48,7 @@ class Router:
             assert route.method not in match.routes, f"{route.method} {route.path} is declared twice"
             match.routes[route.method] = route
         self._by_shape = _by_shape(self._templates.values())
-        self._open_ended = [match for match in self._templates.values() if _end_of(match.template) is None]
+        self._of_no_shape = [match for match in self._templates.values() if "*}" in match.template or _end_of(match.template) is None]
 
     def find(self, raw_path: str) -> tuple[PathMatch, dict[str, str]] | None:
         """The path template of `raw_path` and its decoded placeholders, or None.
@@ -60,7 +60,7 @@ class Router:
         if found is not None:
             return found, {}
         shape = raw_path.count("/"), raw_path[raw_path.rfind("/") :]
-        for candidate in self._by_shape.get(shape, self._open_ended):
+        for candidate in self._by_shape.get(shape, self._of_no_shape):
             assert candidate.pattern is not None
             match = candidate.pattern.fullmatch(raw_path)
             if match is not None:
