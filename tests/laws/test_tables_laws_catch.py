@@ -447,6 +447,7 @@ STORES: Sequence[tuple[type[MemoryTableStore], str]] = (
     (SkipsAChange, "reading_goes_on_after_a_position"),
     (NotesTooLate, "a_change_is_written_with_its_row"),
     (NeverWakes, "a_reader_waits_for_the_next_change"),
+    (NeverWakes, "a_reader_waits_for_writes_carried_out_together"),
     (WaitsForEver, "a_reader_gives_up_waiting"),
     (ClearsWithoutBound, "a_delete_of_a_range_is_bounded"),
     (ClearsInSilence, "a_range_is_deleted_and_counted"),

@@ -69,7 +69,7 @@ class TableStore(Protocol):
         ...
 
     async def write(self, write: Write, *, now_ms: int) -> Outcome:
-        """Carry out `write` as `headwater.tables.rows.apply` says: linearizable per partition; with its changes, or not at all.
+        """Carry out `write` as `headwater.tables.rows.carry_out` says: linearizable per partition; with its changes, or not at all.
 
         Raises:
             SchemaChanged: the declaration of the space is not the one the write was planned with; plan again.
@@ -81,7 +81,12 @@ class TableStore(Protocol):
         ...
 
     async def write_each(self, writes: Sequence[Write], *, now_ms: int) -> Sequence[Outcome | HeadwaterError]:
-        """Carry out each of the writes as `write` does, in their order; what `write` would raise of one stands in its place."""
+        """Carry out each of the writes as `write` does, in their order; what `write` would raise of one stands in its place.
+
+        Raises:
+            OutcomeUnknown: some may have been done.
+            HeadwaterError: any other one is of all of them, and none was done.
+        """
         ...
 
     async def clear(self, slice: Slice, *, epoch: int, table_changes: bool, now_ms: int) -> tuple[int, bool]:

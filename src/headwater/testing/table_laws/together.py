@@ -1,10 +1,12 @@
 """Laws of many at once: rows read together and writes carried out together are what they would be alone."""
 
+import asyncio
+
 from msgspec.structs import replace as altered
 
 from headwater.tables.errors import PartitionFull, SchemaChanged
 from headwater.tables.model import Condition, Options, Outcome, RowKey, StoredRow
-from headwater.testing.table_laws.setting import Law, Space, TableEngine, opened, table_of
+from headwater.testing.table_laws.setting import PATIENCE_S, Law, Space, TableEngine, opened, table_of
 
 
 async def _together(t: Space, keys: list[RowKey]) -> list[StoredRow | None]:
@@ -63,8 +65,20 @@ async def writes_carried_out_together_are_those_done_alone(engine: TableEngine) 
         assert [change.revision for change in await t.changes()][1:] == revisions
 
 
+async def a_reader_waits_for_writes_carried_out_together(engine: TableEngine) -> None:
+    """A reader waits for writes carried out together."""
+    async with opened(engine, table_of(options=Options(changes=True))) as t:
+        waiting = asyncio.ensure_future(t.store.changes(t.space, 0, limit=10, wait_s=3_600))
+        await t.clock.wait_for_sleepers(1)
+        assert not waiting.done()
+        await t.store.write_each([t.write_of(t.put_of((key,), {"v": "x"})) for key in (1, 2)], now_ms=t.clock.now_ms())
+        found = await asyncio.wait_for(waiting, PATIENCE_S)
+        assert found.changes, "the first of them is there, perhaps more"
+
+
 LAWS: tuple[Law, ...] = (
     rows_read_together_are_those_read_alone,
     rows_of_a_dropped_space_are_not_read_together,
     writes_carried_out_together_are_those_done_alone,
+    a_reader_waits_for_writes_carried_out_together,
 )
