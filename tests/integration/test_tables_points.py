@@ -53,6 +53,17 @@ def test_a_write_is_answered_as_by_the_planner(tables: TablesApp) -> None:
     assert tables.items("t", {"title": "A", "rev": 1}, withRevision=True)[0]["_revision"] == planned.json["revision"]
 
 
+def test_a_condition_in_the_head_holds_for_a_body_that_is_recognised(tables: TablesApp) -> None:
+    body = {"attributes": {"title": "A", "rev": 1, "text": "x"}}
+    first, second = (tables.ask("PUT", at("t", "/rows"), body).headers["etag"] for _ in range(2))
+    for condition in ({"if_none_match": "*"}, {"if_match": first}):
+        refused = tables.ask("PUT", at("t", "/rows"), {"attributes": {**body["attributes"], "text": "no"}}, **condition)
+        assert refused.status == 412 and refused.json["current"]["text"] == "x"
+    assert tables.ask("PUT", at("t", "/rows"), body, if_match=f"W/{second}").status == 400
+    assert tables.items("t", {"title": "A"}, withRevision=True)[0]["_revision"] == second.strip('"')
+    assert tables.ask("PUT", at("t", "/rows"), body, if_match=second).status == 201
+
+
 def test_what_has_expired_is_not_read(tables: TablesApp) -> None:
     tables.declare("t", {**SCHEMA, "version": 2, "options": {**SCHEMA["options"], "default_time_to_live": 10}})
     assert tables.put("t", {"title": "A", "rev": 1, "text": "x"}).status == 201
