@@ -10,6 +10,7 @@ from headwater.kernel.gathering import AT_ONCE_MAX, Gathered
 from headwater.testing.clock import ManualClock
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
+PATIENCE_S = 1.0
 
 
 class Doubling:
@@ -73,13 +74,26 @@ def test_an_error_reaches_everybody_who_has_no_result(run: Run) -> None:
     run(scenario())
 
 
+def test_work_that_gets_nothing_done_leaves_nobody_waiting(run: Run) -> None:
+    async def scenario() -> None:
+        gathered = Gathered(Doubling(at_most=0).work, clock=ManualClock())
+        outcomes = await asyncio.wait_for(asyncio.gather(*map(gathered.ask, [1, 2]), return_exceptions=True), PATIENCE_S)
+        assert all(isinstance(outcome, AssertionError) for outcome in outcomes)
+
+    run(scenario())
+
+
 def test_who_is_cancelled_disturbs_nobody(run: Run) -> None:
     async def scenario() -> None:
         gathered = Gathered(Doubling().work, clock=ManualClock())
         first, second = gathered.ask(1), gathered.ask(2)
         first.cancel()
-        assert await second == 4
+        assert await asyncio.wait_for(second, PATIENCE_S) == 4
         with pytest.raises(asyncio.CancelledError):
             await first
+        third, fourth = gathered.ask(3), gathered.ask(-4)
+        third.cancel()
+        with pytest.raises(ValueError, match="negative"):
+            await asyncio.wait_for(fourth, PATIENCE_S)
 
     run(scenario())

@@ -50,12 +50,12 @@ class Gathered(Generic[A, T]):
         while asked:
             try:
                 results = await self._work([argument for argument, _ in asked])
+                assert results, "work that gets nothing done never ends"
             except Exception as error:
                 for _, future in asked:
                     if not future.done():
                         future.set_exception(error)
                 return
-            assert results, "work that gets nothing done never ends"
             for (_, future), result in zip(asked, results, strict=False):
                 if not future.done():
                     future.set_result(result)
