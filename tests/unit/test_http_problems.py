@@ -237,7 +237,7 @@ def test_the_description_holds_routes_limits_and_problems() -> None:
         ("title", "path"),
         ("q", "query"),
     ]
-    assert set(operation["responses"]) == {"201", "401", "403", "408", "413", "431", "500", "503"}
+    assert set(operation["responses"]) == {"201", "401", "403", "408", "413", "421", "431", "500", "503"}
     assert CONTENT_TYPE in operation["responses"]["413"]["content"]
 
 

@@ -30,8 +30,7 @@ def open_writer(path: Path, *, config: StorageConfig, vfs: str | None, page_byte
     connection.pragma("foreign_keys", True)
     distrust_schema(connection)
     connection.pragma("cache_size", -(config.writer_cache_bytes // 1024))
-    # Above what it grows to, so that each round writes over the blocks of the one before: a file that grows costs its fsync twice.
-    connection.pragma("journal_size_limit", 2 * int(config.wal_bytes_max))
+    connection.pragma("journal_size_limit", int(config.wal_bytes_max))
     connection.wal_autocheckpoint(0)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     return connection
