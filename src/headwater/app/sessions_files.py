@@ -213,6 +213,8 @@ def keys_joining(places: Places, ring: KeyRing) -> frozenset[KeyId]:
         return frozenset()
     except (OSError, ValueError) as error:
         raise Unavailable(f"{places.keys_in_use} cannot be read: it says which keys were in use") from error
+    if not noted:  # a ring has a key, so this was never noted, and every session would be ended for it
+        raise Unavailable(f"{places.keys_in_use} is empty: it says which keys were in use")
     return ring.ids - noted
 
 
