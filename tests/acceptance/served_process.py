@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import ClassVar, Self
@@ -33,7 +34,7 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, **more}
 
 
-class ServedProcess:
+class ServedProcess(ABC):
     """`headwater serve` of some roles. Use as a context manager: what still runs at the end is killed.
 
     Attributes:
@@ -81,9 +82,9 @@ class ServedProcess:
         """Wait until `is_ready`."""
         eventually(self.is_ready, within_s=self.start_max_s, what=self.last_words)
 
+    @abstractmethod
     def is_ready(self) -> bool:
         """Whether it answers. Fails if it has ended."""
-        raise NotImplementedError
 
     def announced(self) -> dict[str, str]:
         """The addresses of its roles, empty before it has announced them. Fails if it has ended."""
